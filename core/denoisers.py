@@ -1,0 +1,129 @@
+"""Denoisers: E[x0 | x_t, conditions], whatever the network inside predicts."""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ornstein.core.paths import Path, expand, time
+
+Prediction = Literal["edm", "data", "noise", "velocity", "score", "flow"]
+
+
+class Denoiser(nn.Module, ABC):
+    """Answers E[x0 | x_t] on its path.
+
+    Calling it: `denoiser(x_t, t)` with x_t of shape (batch, ...) and t of shape () or (batch,) in [0, 1] gives x0_hat
+    like x_t. On a path with an end point, `y` (batch, ...) is given too; further conditions go by keyword.
+
+    Args:
+        path: the Gaussian path that x_t lies on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
+        """x0_hat = E[x0 | x_t, y, conditions], of the shape and dtype of x_t."""
+
+    def on(self, path: Path) -> "Denoiser":
+        """The same denoiser for x_t of another path: where log-SNRs agree, the paths differ by a factor only."""
+        return self if path == self.path else _OnPath(self, path)
+
+
+class _OnPath(Denoiser):
+    """A denoiser of one path, asked on another: x_t / a, at the same log-SNR, is the same observation of x0."""
+
+    def __init__(self, inner: Denoiser, path: Path) -> None:
+        super().__init__(path)
+        self.inner = inner
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
+        outer = self.path.coefficients(t)
+        t_inner = self.inner.path.time_of(self.path.log_snr(t))
+        inner = self.inner.path.coefficients(t_inner)
+        u = x_t if y is None else x_t - expand(outer.b, x_t) * y
+        # The ratio of the s is finite also where a = 0 (rectified flow at t = 1), the ratio of the a is not.
+        u = u * expand(inner.s / outer.s, x_t)
+        return self.inner(u if y is None else u + expand(inner.b, x_t) * y, t_inner, y, **conditions)
+
+    def on(self, path: Path) -> Denoiser:
+        return self.inner.on(path)
+
+
+class NetworkDenoiser(Denoiser):
+    """A network's output turned into x0_hat.
+
+    With sigma = s / a and x = x_t / a the predictions are
+
+        data      x0_hat = F
+        noise     x0_hat = (x_t - s F) / a
+        score     x0_hat = (x_t + s^2 F) / a
+        velocity  x0_hat = (a x_t - s F) / (a^2 + s^2),             F = a z - s x0        (Salimans and Ho)
+        flow      x0_hat = (s' x_t - s F) / (s' a - s a'),          F = dx_t/dt
+        edm       x0_hat = c_skip x + c_out F(c_in x, log(sigma) / 4)                     (Karras et al.)
+
+    and for all but `edm` the network sees x_t c with c = 1 / sqrt(a^2 sigma_data^2 + s^2), its expected unit scale.
+    The network is called as F(input, noise_label, **conditions), noise_label = log(sigma) / 4 of shape (batch,).
+
+    Args:
+        network: a module that keeps the shape of its first argument.
+        path: the path of x_t.
+        prediction: what the network predicts.
+        sigma_data: standard deviation of the data, above 0, in the data's units.
+
+    Raises:
+        ValueError: for an unknown prediction.
+
+    Source: Karras et al. (2022), arXiv:2206.00364, eq. 7 and table 1; Salimans and Ho (2022), Progressive
+    distillation, arXiv:2202.00512, appendix D; Song et al. (2021), arXiv:2011.13456.
+    """
+
+    def __init__(self, network: nn.Module, path: Path, prediction: Prediction = "edm", sigma_data: float = 0.5) -> None:
+        super().__init__(path)
+        if prediction not in get_args(Prediction):
+            raise ValueError(f"prediction {prediction!r}; known: {', '.join(get_args(Prediction))}")
+        self.network = network
+        self.prediction = prediction
+        self.sigma_data = sigma_data
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
+        t = time(t)
+        c = self.path.coefficients(t)
+        u = x_t if y is None else x_t - expand(c.b, x_t) * y
+        skip, out = self._weights(c)
+        scale = torch.rsqrt((c.a * self.sigma_data) ** 2 + c.s**2)
+        label = (-self.path.log_snr(t) / 4).to(device=x_t.device, dtype=torch.float32).expand(len(x_t))
+        if y is not None:
+            conditions["y"] = y
+        f = self.network(expand(scale, u) * u, label, **conditions).to(u.dtype)
+        return expand(skip, u) * u + expand(out, u) * f
+
+    def _weights(self, c) -> tuple[Tensor, Tensor]:
+        """The weights of x_t and of the network's output in x0_hat."""
+        a, s = c.a, c.s
+        match self.prediction:
+            case "data":
+                return torch.zeros_like(a), torch.ones_like(a)
+            case "noise":
+                return 1 / a, -s / a
+            case "score":
+                return 1 / a, s**2 / a
+            case "velocity":
+                return a / (a**2 + s**2), -s / (a**2 + s**2)
+            case "flow":
+                return c.ds / (c.ds * a - s * c.da), -s / (c.ds * a - s * c.da)
+            case _:  # edm, written in a and s so that it stays finite where a = 0
+                total = (a * self.sigma_data) ** 2 + s**2
+                return a * self.sigma_data**2 / total, s * self.sigma_data * torch.rsqrt(total)
+
+    def replace_network(self, network: nn.Module) -> Self:
+        """The same denoiser around another network (its moving average, say)."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.network = network
+        return other
