@@ -10,7 +10,7 @@ from torch import Tensor
 
 def key(*parts: int) -> int:
     """A 63-bit seed from a tuple of non-negative integers; different tuples give independent streams."""
-    return int(np.random.SeedSequence([int(p) for p in parts]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([int(p) for p in parts]).generate_state(1, np.uint64)[0]) >> 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Networks that every science shares."""

@@ -1,0 +1,211 @@
+"""The training loop: mixed precision, clipping, a moving average of the weights, resumable to the bit."""
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ornstein.core.checkpoints import load_tensors, save_tensors
+from ornstein.core.errors import ModelError
+from ornstein.core.noise import key
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained.
+
+    Args:
+        steps: optimiser steps in all, at least 1.
+        learning_rate: the plateau, above 0.
+        warmup: steps of linear rise to it.
+        decay: last fraction of the steps, in [0, 1], over which it falls linearly to zero.
+        weight_decay: AdamW's decoupled decay.
+        clip: largest gradient norm, above 0.
+        average: half-life in steps of the moving average of the weights; shorter at the start.
+        precision: "fp32", "bf16" or "fp16" (autocast; fp16 scales its loss).
+        seed: of everything that is drawn.
+        save_every: steps between checkpoints.
+        log_every: steps between log lines.
+    """
+
+    steps: int = 10_000
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    decay: float = 0.25
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    average: float = 300.0
+    precision: str = "bf16"
+    seed: int = 0
+    save_every: int = 500
+    log_every: int = 50
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: rise, plateau, fall to zero (Hu et al., 2024, MiniCPM, arXiv:2404.06395)."""
+        rise = (step + 1) / max(self.warmup, 1)
+        fall = (self.steps - step) / max(self.decay * self.steps, 1e-9)
+        return self.learning_rate * min(1.0, rise, fall)
+
+
+def world() -> tuple[int, int]:
+    """This process's rank and the number of processes, as `torchrun` sets them; (0, 1) outside it."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def train(
+    model: nn.Module,
+    batch: Callable[[int, torch.Generator], dict[str, Tensor]],
+    loss: Callable[[nn.Module, dict[str, Tensor], torch.Generator], Tensor],
+    settings: TrainingSettings,
+    folder: Path | str,
+    *,
+    device: str | torch.device = "cpu",
+    log: Callable[[str], None] = print,
+    stop_after: int | None = None,
+) -> nn.Module:
+    """Trains `model` in place and returns its moving average; goes on from `folder` where a checkpoint stands there.
+
+    Everything that is drawn in a step depends on (seed, step, rank) only, so that an interrupted training ends, on one
+    device, with the same weights, bit for bit. Under `torchrun` the gradients are averaged over all processes.
+
+    Args:
+        model: any module; trained in place.
+        batch: batch(step, generator) gives the tensors of a step; it runs one step ahead in a thread of its own.
+        loss: loss(model, tensors, generator) gives the loss of every item, (batch,).
+        settings: see there.
+        folder: for `training.safetensors`, rewritten every `save_every` steps.
+        device: where to train.
+        log: receives one line every `log_every` steps.
+        stop_after: stop (and save) after this many steps in all, as an interruption would.
+
+    Raises:
+        ModelError: where a checkpoint does not fit the model.
+        FloatingPointError: where the loss is not finite over a whole logging interval.
+    """
+    rank, processes = world()
+    device = torch.device(device)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(device).train()
+    average = _Average(model, settings.average)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True)
+    start = _resume(folder / "training.safetensors", model, average, optimiser)
+    wrapped = _distribute(model, device, processes)
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16" and device.type == "cuda")
+    end = min(settings.steps, stop_after or settings.steps)
+    total, seen, clock = torch.zeros((), device=device), 0, time.monotonic()
+    for step, tensors in _ahead(batch, settings.seed, rank, start, end):
+        tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate(step)
+        with _precision(device, settings.precision):
+            value = loss(wrapped, tensors, _generator(settings.seed, step, rank, 1)).mean()
+        scaler.scale(value).backward()
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(parameters, settings.clip)
+        scaler.step(optimiser)
+        scaler.update()
+        optimiser.zero_grad(set_to_none=True)
+        average.update(step)
+        total, seen = total + value.detach(), seen + 1
+        if (step + 1) % settings.log_every == 0 or step + 1 == end:
+            mean = float(total) / seen
+            if not math.isfinite(mean):
+                raise FloatingPointError(f"the loss is {mean} at step {step + 1}; the last checkpoint is in {folder}")
+            if rank == 0:
+                speed = (time.monotonic() - clock) / seen
+                log(f"step {step + 1} of {settings.steps}  loss {mean:.4f}  {speed:.2f} s a step  {speed * (settings.steps - step - 1) / 60:.0f} min left")
+            total, seen, clock = torch.zeros((), device=device), 0, time.monotonic()
+        if rank == 0 and ((step + 1) % settings.save_every == 0 or step + 1 == end):
+            _save(folder / "training.safetensors", step + 1, model, average, optimiser)
+    return average.model.eval()
+
+
+def _generator(*parts: int) -> torch.Generator:
+    return torch.Generator().manual_seed(key(*parts))
+
+
+def _ahead(batch, seed: int, rank: int, start: int, end: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """(step, tensors) with the next batch made in a thread meanwhile."""
+
+    def make(step: int) -> dict[str, Tensor]:
+        return batch(step, _generator(seed, step, rank, 0))
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(make, start) if start < end else None
+        for step in range(start, end):
+            assert coming is not None
+            tensors = coming.result()
+            if step + 1 < end:
+                coming = thread.submit(make, step + 1)
+            yield step, tensors
+
+
+def _precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device.type, types[precision]) if precision in types else contextlib.nullcontext()
+
+
+def _distribute(model: nn.Module, device: torch.device, processes: int) -> nn.Module:
+    if processes == 1:
+        return model
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+class _Average:
+    """An exponential moving average of the weights, whose half-life grows with the steps up to its setting."""
+
+    def __init__(self, model: nn.Module, half_life: float) -> None:
+        import copy
+
+        self.source, self.half_life = model, half_life
+        self.model = copy.deepcopy(model).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        half_life = min(self.half_life, 0.1 * (step + 1))
+        keep = 0.5 ** (1 / half_life)
+        averages, sources = list(self.model.parameters()), list(self.source.parameters())
+        torch._foreach_lerp_(averages, sources, 1 - keep)
+        for a, s in zip(self.model.buffers(), self.source.buffers(), strict=True):
+            a.copy_(s)
+
+
+def _save(path: Path, step: int, model: nn.Module, average: _Average, optimiser: torch.optim.Optimizer) -> None:
+    tensors = {"step": torch.tensor(step)}
+    tensors |= {f"model.{n}": t for n, t in model.state_dict().items()}
+    tensors |= {f"average.{n}": t for n, t in average.model.state_dict().items()}
+    for i, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{n}": t for n, t in state.items()}
+    save_tensors(path, tensors)
+
+
+def _resume(path: Path, model: nn.Module, average: _Average, optimiser: torch.optim.Optimizer) -> int:
+    if not path.exists():
+        return 0
+    tensors = load_tensors(path)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+    try:
+        model.load_state_dict(part("model."))
+        average.model.load_state_dict(part("average."))
+    except RuntimeError as error:
+        raise ModelError(f"{path}: the checkpoint is of another architecture", "Train in an empty folder.") from error
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in part("optimiser.").items():
+        i, field = name.split(".", 1)
+        states.setdefault(int(i), {})[field] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
+    return int(tensors["step"])

@@ -1,0 +1,1 @@
+"""Magnetic resonance imaging: operators, sensitivities, reconstruction."""

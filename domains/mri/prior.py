@@ -1,0 +1,181 @@
+"""The prior over complex slices: its network, its training from a configuration, and loading it."""
+
+import glob
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ornstein.core.checkpoints import load_model, save_model
+from ornstein.core.denoisers import NetworkDenoiser
+from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.networks.unet import UNet
+from ornstein.core.noise import key
+from ornstein.core.paths import EDM
+from ornstein.core.training.loop import TrainingSettings, train
+from ornstein.core.training.objectives import LogNormalTimes, denoising_loss, stratified
+from ornstein.domains.mri.crops import Crops, informative_slices, unit_scale
+
+LEVELS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where training slices come from.
+
+    Args:
+        path: NIfTI files, with wildcards, or one .npz file.
+        weight: how often this source is drawn, relative to the others.
+        slice_axes: the axes along which slices are cut.
+        array: for .npz, the array's name; its first axis counts volumes.
+        volumes: for .npz, [first, last) of the volumes; all where empty.
+    """
+
+    path: str
+    weight: float = 1.0
+    slice_axes: tuple[int, ...] = (0, 1, 2)
+    array: str = ""
+    volumes: tuple[int, ...] = ()
+
+    def slices(self) -> list[np.ndarray]:
+        """All informative slices of unit scale."""
+        found = sorted(glob.glob(self.path, recursive=True))
+        if not found:
+            raise InputError(f"data.path {self.path}: no such file", "Correct the path; it is relative to where you stand.")
+        slices: list[np.ndarray] = []
+        for name in found:
+            if name.endswith(".npz"):
+                with np.load(name) as file:
+                    volumes = file[self.array]
+                volumes = volumes[slice(*self.volumes)] if self.volumes else volumes
+            else:
+                volumes = [np.asarray(nib.load(name).dataobj, np.float32).squeeze()]  # type: ignore[attr-defined]
+            for volume in volumes:
+                scaled = unit_scale(volume)
+                slices += [s for axis in self.slice_axes for s in informative_slices(scaled, axis)]
+        return slices
+
+
+@dataclass(frozen=True)
+class PriorConfiguration:
+    """Everything that makes a prior; `ornstein train` reads it from YAML.
+
+    Args:
+        output: folder of the model; the training state goes to its sub-folder `training`.
+        name: of the model.
+        data, validation: sources; validation is never trained on.
+        channels, blocks, patch, attention: of the U-Net.
+        sigma_data: standard deviation of a channel of the crops.
+        noise_mean, noise_std: of log(sigma) in training.
+        crop, batch: side and number of crops.
+        training: see `TrainingSettings`.
+        card: free text for the model card: data, licence, limits.
+    """
+
+    output: str
+    name: str
+    data: tuple[Source, ...]
+    validation: tuple[Source, ...] = ()
+    channels: tuple[int, ...] = (48, 56, 64, 56)
+    blocks: int = 2
+    patch: int = 2
+    attention: tuple[int, ...] = ()
+    sigma_data: float = 0.3
+    noise_mean: float = -1.9
+    noise_std: float = 1.4
+    crop: int = 128
+    batch: int = 16
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    card: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "PriorConfiguration":
+        """From the mapping of a YAML file, its names and types checked before any work starts."""
+        try:
+            values = dict(values)
+            for name in ("data", "validation"):
+                sources = (dict(s) for s in values.get(name, ()))
+                values[name] = tuple(Source(**{k: tuple(v) if isinstance(v, list) else v for k, v in s.items()}) for s in sources)
+            values["training"] = TrainingSettings(**values.get("training", {}))
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"configuration: {error}", "See docs/training.md for the fields of an MRI prior.") from error
+
+
+def build(architecture: dict[str, Any], sigma_data: float) -> NetworkDenoiser:
+    """A prior with fresh weights: complex images as two channels, on the EDM path."""
+    return NetworkDenoiser(UNet(dims=2, in_channels=2, out_channels=2, **architecture), EDM(), "edm", sigma_data)
+
+
+def train_prior(
+    configuration: PriorConfiguration, *, device: str | torch.device = "cpu", log: Callable[[str], None] = print, stop_after: int | None = None
+) -> Path:
+    """Trains a prior, measures it on the validation slices and writes the model folder; resumes where it stopped."""
+    c = configuration
+    architecture = {"channels": list(c.channels), "blocks": c.blocks, "patch": c.patch, "attention": list(c.attention)}
+    torch.manual_seed(key(c.training.seed))
+    denoiser = build(architecture, c.sigma_data).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    groups = [source.slices() for source in c.data]
+    log(f"{sum(map(len, groups))} slices, {sum(p.numel() for p in denoiser.parameters()):,} weights")
+    crops = Crops(groups, [source.weight for source in c.data], c.crop, c.batch)
+    times = LogNormalTimes(c.noise_mean, c.noise_std)
+
+    def loss(model: nn.Module, tensors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        x0 = tensors["x0"]
+        inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        t = times(inner.path, stratified(len(x0), generator)).to(x0.device)
+        z = torch.randn(x0.shape, generator=generator).to(x0.device)
+        return denoising_loss(model, x0, t, z, c.sigma_data)  # type: ignore[arg-type]
+
+    average = train(denoiser, crops, loss, c.training, Path(c.output) / "training", device=device, log=log, stop_after=stop_after)
+    assert isinstance(average, NetworkDenoiser)
+    held_out = [s for source in c.validation for s in source.slices()]
+    card = {
+        "name": c.name,
+        "domain": "mri",
+        "architecture": architecture,
+        "sigma_data": c.sigma_data,
+        "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+        "denoising_rmse": denoising_errors(average, held_out, c.crop) if held_out else {},
+        **c.card,
+    }
+    save_model(c.output, average.network.state_dict(), card, dtype=torch.bfloat16)
+    return Path(c.output)
+
+
+@torch.no_grad()
+def denoising_errors(denoiser: NetworkDenoiser, slices: list[np.ndarray], crop: int, count: int = 64) -> dict[str, float]:
+    """Root-mean-square error a real channel of x0_hat at each of LEVELS, on crops of slices not trained on."""
+    crops = Crops([slices], [1.0], crop, count)(0, torch.Generator().manual_seed(1))["x0"]
+    device = next(denoiser.parameters()).device
+    crops = crops.to(device)
+    generator = torch.Generator().manual_seed(2)
+    errors = {}
+    for sigma in LEVELS:
+        z = torch.randn(crops.shape, generator=generator).to(device)
+        t = denoiser.path.time_of(-torch.tensor(sigma, dtype=torch.float64).log())
+        x_t = denoiser.path.mix(crops, z, t)
+        with torch.autocast(device.type, torch.bfloat16):
+            x0 = torch.cat([denoiser(part, t) for part in x_t.split(16)])
+        errors[str(sigma)] = float((x0 - crops).square().mean().sqrt())
+    return errors
+
+
+def load_prior(folder: Path | str, device: str | torch.device = "cpu") -> tuple[NetworkDenoiser, dict[str, Any]]:
+    """The prior of a model folder, ready to use, and its card.
+
+    Raises:
+        ModelError: where the folder holds no MRI prior, or a damaged one.
+    """
+    tensors, card = load_model(folder)
+    try:
+        denoiser = build(card["architecture"], card["sigma_data"])
+        denoiser.network.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{folder}: not an MRI prior", "Name a model of `ornstein models list` whose domain is mri.") from error
+    return denoiser.to(device).to(memory_format=torch.channels_last).eval(), card  # type: ignore[call-overload]
