@@ -1,0 +1,98 @@
+"""Solvers: how a denoiser's answers become a sample.
+
+    sample(denoiser, steps=20, shape=(8, 1, 64, 64), seed=0)
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ornstein.core.denoisers import Denoiser
+from ornstein.core.grids import Explicit, Grid, Uniform
+from ornstein.core.noise import KeyedNoise
+from ornstein.core.paths import Path, expand
+from ornstein.core.solvers.exponential import Exponential
+from ornstein.core.solvers.heun import Heun
+from ornstein.core.solvers.solver import Noise, Solver, State
+
+__all__ = ["Exponential", "Heun", "Solver", "State", "sample"]
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    path: Path | None = None,
+    solver: Solver | None = None,
+    *,
+    steps: int | None = None,
+    grid: Grid | Explicit | None = None,
+    shape: Sequence[int] | None = None,
+    x_start: Tensor | None = None,
+    seed: int = 0,
+    items: Sequence[int] | None = None,
+    y: Tensor | None = None,
+    noise: Noise | None = None,
+    state: State | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    callback: Callable[[State], None] | None = None,
+    **conditions: Tensor,
+) -> Tensor:
+    """Takes noise, or a given state, down the grid to a sample.
+
+    Gradients are not recorded (a denoiser may enable them for its own use; `solver.solve` itself records them).
+
+    Args:
+        denoiser: E[x0 | x_t], on any path.
+        path: the path to sample on, the denoiser's own by default.
+        solver: `Exponential()` by default.
+        steps: number of steps, at least 1; 20 by default, an explicit grid's own number with one.
+        grid: where the steps go, `Uniform()` by default.
+        shape: (batch, ...) of the sample; needed unless `x_start`, `state` or `y` tells it.
+        x_start: the state at the grid's first time, (batch, ...); by default b y + s z there, with noise z.
+        seed: the noise's seed, at least 0.
+        items: each batch row's number, which its noise depends on (with the seed and the step, and on nothing else); 0, 1,
+            ... by default.
+        y: what the path drifts to, like the sample, on a path that does.
+        noise: the noise itself, called as noise(step, shape, dtype, device); replaces `seed` and `items`.
+        state: a saved state, to go on from; replaces `x_start`.
+        dtype: the sample's, where `x_start` or `state` does not tell it.
+        device: the sample's, likewise.
+        callback: called with the `State` after every step.
+        conditions: passed to the denoiser by keyword.
+
+    Returns: the state at the grid's last time, (batch, ...).
+
+    Example:
+        >>> from ornstein.core.analytic import GaussianDenoiser
+        >>> prior = GaussianDenoiser(torch.zeros(3), torch.ones(3))
+        >>> sample(prior, steps=10, shape=(2, 3)).shape
+        torch.Size([2, 3])
+    """
+    denoiser = denoiser if path is None else denoiser.on(path)
+    solver = Exponential() if solver is None else solver
+    grid = Uniform() if grid is None else grid
+    if steps is None:
+        steps = len(grid.moments) - 1 if isinstance(grid, Explicit) else 20
+    times = grid(denoiser.path, steps)
+    if sum(given is not None for given in (x_start, state)) == 2:
+        raise ValueError("x_start and state are both given; a saved state replaces the start")
+
+    x = state.x if state is not None else x_start
+    if x is None and shape is None and y is None:
+        raise ValueError("shape is missing; it may be left out only with x_start, state or y")
+    like = x if x is not None else y if shape is None else None
+    size = torch.Size(shape) if like is None else like.shape
+    assert shape is None or tuple(shape) == tuple(size), f"shape {tuple(shape)} was asked of a state of {tuple(size)}"
+    assert y is None or y.shape == size, f"y has shape {tuple(y.shape)}, the sample {tuple(size)}"
+    if noise is None:
+        noise = KeyedNoise(seed, range(size[0]) if items is None else items)
+    if state is None:
+        if x is None:
+            start = denoiser.path.coefficients(times[0])
+            x = noise(0, size, dtype, torch.device(device))
+            x = x * expand(start.s, x)
+            x = x if y is None else x + expand(start.b, x) * y
+        state = State(0, x)
+    return solver.solve(denoiser, times, state, noise, y, callback, conditions)

@@ -1,0 +1,65 @@
+"""What every solver is: a value that takes a state down a grid of times."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ornstein.core.denoisers import Denoiser
+
+
+class State(NamedTuple):
+    """A run between two steps: with the solver, the grid and the noise's seed it determines the rest of the run.
+
+    Args:
+        step: how many steps are done.
+        x: the state at the time number `step` of the grid, (batch, ...).
+        x0: the last x0_hat, like x; None before the first evaluation.
+        history: what a multistep solver remembers, newest first.
+        anchor: the state that a corrector starts from; None without one.
+    """
+
+    step: int
+    x: Tensor
+    x0: Tensor | None = None
+    history: tuple[Tensor, ...] = ()
+    anchor: Tensor | None = None
+
+
+class Noise(Protocol):
+    """Unit noise for a step: `KeyedNoise`, or anything that is called as it is."""
+
+    def __call__(self, step: int, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor: ...
+
+
+class Solver(ABC):
+    """A frozen dataclass of settings; a run's history lives in local variables, so one object serves any runs."""
+
+    @abstractmethod
+    def evaluations(self, steps: int) -> int:
+        """How often the denoiser is called in so many steps, at most."""
+
+    @abstractmethod
+    def solve(
+        self,
+        denoiser: Denoiser,
+        times: Tensor,
+        state: State,
+        noise: Noise,
+        y: Tensor | None = None,
+        callback: Callable[[State], None] | None = None,
+        conditions: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """The state at the last time.
+
+        Args:
+            denoiser: E[x0 | x_t] on its path.
+            times: (steps + 1,), float64 on the CPU, strictly descending in [0, 1].
+            state: where to go on from; `State(0, x)` for a whole run.
+            noise: called with step + 1 for each step that adds noise; 0 is the start's.
+            y: what the path drifts to, (batch, ...), where it drifts.
+            callback: called after every step.
+            conditions: passed to the denoiser.
+        """
