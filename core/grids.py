@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -158,7 +159,7 @@ class Explicit:
     def __post_init__(self) -> None:
         object.__setattr__(self, "moments", tuple(float(t) for t in self.moments))
         t = self.moments
-        if len(t) < 2 or not all(a > b for a, b in zip(t, t[1:], strict=False)) or not (t[0] <= 1 and t[-1] >= 0):
+        if len(t) < 2 or not all(a > b for a, b in pairwise(t)) or not (t[0] <= 1 and t[-1] >= 0):
             raise ValueError(f"times must descend strictly within [0, 1], two at least: {t}")
 
     def __call__(self, path: Path, steps: int) -> Tensor:

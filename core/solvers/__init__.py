@@ -34,8 +34,8 @@ def sample(
     y: Tensor | None = None,
     noise: Noise | None = None,
     state: State | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
     callback: Callable[[State], None] | None = None,
     **conditions: Tensor,
 ) -> Tensor:
@@ -57,8 +57,8 @@ def sample(
         y: what the path drifts to, like the sample, on a path that does.
         noise: the noise itself, called as noise(step, shape, dtype, device); replaces `seed` and `items`.
         state: a saved state, to go on from; replaces `x_start`.
-        dtype: the sample's, where `x_start` or `state` does not tell it.
-        device: the sample's, likewise.
+        dtype: of noise to start from; that of y by default, and float32 without one.
+        device: of noise to start from; that of y by default, and the CPU without one.
         callback: called with the `State` after every step.
         conditions: passed to the denoiser by keyword.
 
@@ -80,19 +80,21 @@ def sample(
         raise ValueError("x_start and state are both given; a saved state replaces the start")
 
     x = state.x if state is not None else x_start
-    if x is None and shape is None and y is None:
-        raise ValueError("shape is missing; it may be left out only with x_start, state or y")
-    like = x if x is not None else y if shape is None else None
-    size = torch.Size(shape) if like is None else like.shape
-    assert shape is None or tuple(shape) == tuple(size), f"shape {tuple(shape)} was asked of a state of {tuple(size)}"
+    if shape is None:
+        if x is None and y is None:
+            raise ValueError("shape is missing; it may be left out only with x_start, state or y")
+        shape = (y if x is None and y is not None else x).shape  # type: ignore[union-attr]
+    size = torch.Size(shape)
+    assert x is None or x.shape == size, f"the state has shape {tuple(x.shape)}, shape says {tuple(size)}"
     assert y is None or y.shape == size, f"y has shape {tuple(y.shape)}, the sample {tuple(size)}"
     if noise is None:
         noise = KeyedNoise(seed, range(size[0]) if items is None else items)
     if state is None:
         if x is None:
+            dtype = dtype or (torch.float32 if y is None else y.dtype)
+            z = noise(0, size, dtype, torch.device(device or ("cpu" if y is None else y.device)))
             start = denoiser.path.coefficients(times[0])
-            x = noise(0, size, dtype, torch.device(device))
-            x = x * expand(start.s, x)
+            x = expand(start.s, z) * z
             x = x if y is None else x + expand(start.b, x) * y
         state = State(0, x)
     return solver.solve(denoiser, times, state, noise, y, callback, conditions)

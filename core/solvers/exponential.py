@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
@@ -112,14 +113,14 @@ class Exponential(Solver):
         plan, to_noise = self._plan(denoiser.path, times)
         moments, conditions = times.unbind(), conditions or {}
         first, x, _, history, anchor = state
-        drifts = y is not None and any(step.y for step in plan)
-        assert y is not None or not any(step.y for step in plan), f"{denoiser.path} drifts to y, which is missing"
+        drifts = any(step.y for step in plan)
+        assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
 
         def combine(x: Tensor, weight: float, weights: Sequence[float], values: Sequence[Tensor], of_y: float) -> Tensor:
-            total = x * weight
+            total = torch.mul(x, weight)
             for w, value in zip(weights, values, strict=False):
                 total.add_(value, alpha=w)
-            return total.add_(y, alpha=of_y) if drifts else total
+            return total if y is None or not drifts else total.add_(y, alpha=of_y)
 
         for i in range(first, len(plan)):
             step = plan[i]
@@ -163,7 +164,7 @@ class Exponential(Solver):
                 at = np.flatnonzero(~direct & (order == k) & ((a[0] == 0) & (known == k) == infinite))
                 if len(at) and not self.renoise:
                     for i, step in zip(at, self._steps(a, b, s, log_snr, at, k, infinite), strict=True):
-                        plan[i] = step
+                        plan[int(i)] = step
         return [step for step in plan if step is not None], to_noise
 
     def _direct(self, a_t: float, b_t: float, s_t: float, a_r: float, b_r: float, s_r: float) -> _Step:
@@ -172,7 +173,7 @@ class Exponential(Solver):
         keep = 0.0 if fresh else s_r / s_t
         return _Step(keep, (a_r - keep * a_t,), b_r - keep * b_t, s_r if fresh else 0.0, True, None)
 
-    def _steps(self, a: Array, b: Array, s: Array, log_snr: Array, at: Array, k: int, infinite: bool) -> list[_Step]:
+    def _steps(self, a: Array, b: Array, s: Array, log_snr: Array, at: NDArray[np.intp], k: int, infinite: bool) -> list[_Step]:
         """The steps from the times `at`, each with k values; `infinite` if the last of these is at log-SNR -infinity."""
         past = at[:, None] - np.arange(k)
         a_t, b_t, s_t, a_r, b_r, s_r = a[at], b[at], s[at], a[at + 1], b[at + 1], s[at + 1]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -68,11 +69,12 @@ class Heun(Solver):
     ) -> Tensor:
         plan, moments = self._plan(denoiser.path, times), times.unbind()
         x, conditions = state.x, conditions or {}
-        assert y is not None or not any(step.euler[2] for step in plan), f"{denoiser.path} drifts to y, which is missing"
+        drifts = any(step.euler[2] for step in plan)
+        assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
 
-        def combine(weights: tuple[float, ...], values: tuple[Tensor | None, ...]) -> Tensor:
-            total = values[0] * weights[0]
-            for w, value in zip(weights[1:], values[1:], strict=True):
+        def combine(x: Tensor, weights: tuple[float, ...], *values: Tensor | None) -> Tensor:
+            total = torch.mul(x, weights[0])
+            for w, value in zip(weights[1:], values, strict=True):
                 if w and value is not None:
                     total.add_(value, alpha=w)
             return total
@@ -80,14 +82,14 @@ class Heun(Solver):
         for i in range(state.step, len(plan)):
             step = plan[i]
             if step.churn is not None:
-                x = combine(step.churn, (x, y, noise(i + 1, x.shape, x.dtype, x.device)))
+                x = combine(x, step.churn, y, noise(i + 1, x.shape, x.dtype, x.device))
             x0 = denoiser(x, step.time, y, **conditions)
-            euler = combine(step.euler, (x, x0, y))
+            euler = combine(x, step.euler, x0, y)
             if step.fresh:
                 euler.add_(noise(i + 1, x.shape, x.dtype, x.device), alpha=step.fresh)
             if step.heun is not None:
                 ahead = denoiser(euler, moments[i + 1], y, **conditions)
-                euler = combine(step.heun, (x, euler, x0, ahead, y))
+                euler = combine(x, step.heun, euler, x0, ahead, y)
             x = euler
             if callback is not None:
                 callback(State(i + 1, x, x0))
@@ -96,21 +98,23 @@ class Heun(Solver):
     def _plan(self, path: Path, times: Tensor) -> list[_Step]:
         """The coefficients of every step, in float64."""
         c, steps = path.coefficients(times), len(times) - 1
-        top = path.coefficients(torch.ones((), dtype=torch.float64))
+        top = path.coefficients(1.0)
         ceiling = float(top.s / top.a)
         gamma = min(self.churn / steps, math.sqrt(2) - 1)
         rows = list(zip(c.a.tolist(), c.b.tolist(), c.s.tolist(), strict=True))
         plan = []
-        for i, ((a, b, s), (a_r, b_r, s_r)) in enumerate(zip(rows, rows[1:], strict=False)):
+        for i, ((a, b, s), after) in enumerate(pairwise(rows)):
             moment, churn = times[i], None
-            if gamma and a and s and self.churn_min <= s / a <= self.churn_max and (raised := min(s / a * (1 + gamma), ceiling)) > s / a:
+            sigma = s / a if a else math.inf
+            raised = min(sigma * (1 + gamma), ceiling) if self.churn_min <= sigma <= self.churn_max else sigma
+            if raised > sigma > 0:
                 moment = path.time_of(-math.log(raised))
                 higher = path.coefficients(moment)
                 a_h, b_h, s_h = float(higher.a), float(higher.b), float(higher.s)
-                spread = a_h * math.sqrt(raised**2 - (s / a) ** 2) * self.churn_noise
+                spread = a_h * math.sqrt(raised**2 - sigma**2) * self.churn_noise
                 churn = (a_h / a, b_h - a_h / a * b, spread)
                 a, b, s = a_h, b_h, s_h
-            plan.append(_Step(moment, churn, *_step(a, b, s, a_r, b_r, s_r)))
+            plan.append(_Step(moment, churn, *_step(a, b, s, *after)))
         return plan
 
 
