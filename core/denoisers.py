@@ -2,12 +2,14 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ornstein.core.paths import Path, expand, time
+from ornstein.core.paths import Coefficients, Path, expand, time
 
 Prediction = Literal["edm", "data", "noise", "velocity", "score", "flow"]
 
@@ -34,6 +36,16 @@ class Denoiser(nn.Module, ABC):
         """The same denoiser for x_t of another path: where log-SNRs agree, the paths differ by a factor only."""
         return self if path == self.path else _OnPath(self, path)
 
+    def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
+        """For each of the times (n,) a function (x_t, y=None, /, **conditions) -> x0_hat.
+
+        Solvers ask through it, so that a denoiser may compute once what depends on the times alone.
+        """
+        return [partial(self._at, t) for t in times.unbind()]
+
+    def _at(self, t: Tensor, x_t: Tensor, y: Tensor | None = None, /, **conditions: Tensor) -> Tensor:
+        return self(x_t, t, y, **conditions)
+
 
 class _OnPath(Denoiser):
     """A denoiser of one path, asked on another: x_t / a, at the same log-SNR, is the same observation of x0."""
@@ -50,6 +62,27 @@ class _OnPath(Denoiser):
         # The ratio of the s is finite also where a = 0 (rectified flow at t = 1), the ratio of the a is not.
         u = u * expand(inner.s / outer.s, x_t)
         return self.inner(u if y is None else u + expand(inner.b, x_t) * y, t_inner, y, **conditions)
+
+    def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
+        outer = self.path.coefficients(times)
+        t_inner = self.inner.path.time_of(self.path.log_snr(times))
+        inner = self.inner.path.coefficients(t_inner)
+        ratio = inner.s / outer.s
+        rows = zip(self.inner.along(t_inner), ratio.tolist(), (inner.b - ratio * outer.b).tolist(), strict=True)
+        return [partial(self._rescaled, *row) for row in rows]
+
+    @staticmethod
+    def _rescaled(
+        evaluate: Callable[..., Tensor],
+        ratio: float,
+        b: float,
+        x_t: Tensor,
+        y: Tensor | None = None,
+        /,
+        **conditions: Tensor,
+    ) -> Tensor:
+        x = torch.mul(x_t, ratio)
+        return evaluate(x if y is None else x.add_(y, alpha=b), y, **conditions)
 
     def on(self, path: Path) -> Denoiser:
         return self.inner.on(path)
@@ -95,15 +128,45 @@ class NetworkDenoiser(Denoiser):
         t = time(t)
         c = self.path.coefficients(t)
         u = x_t if y is None else x_t - expand(c.b, x_t) * y
-        skip, out = self._weights(c)
-        scale = torch.rsqrt((c.a * self.sigma_data) ** 2 + c.s**2)
-        label = (-self.path.log_snr(t) / 4).to(device=x_t.device, dtype=torch.float32).expand(len(x_t))
-        if y is not None:
-            conditions["y"] = y
-        f = self.network(expand(scale, u) * u, label, **conditions).to(u.dtype)
+        (skip, out), (scale, label) = self._weights(c), self._inputs(t, c)
+        f = self._ask(
+            expand(scale, u) * u, label.to(device=x_t.device, dtype=torch.float32).expand(len(x_t)), y, conditions
+        )
         return expand(skip, u) * u + expand(out, u) * f
 
-    def _weights(self, c) -> tuple[Tensor, Tensor]:
+    def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
+        c = self.path.coefficients(times)
+        columns = (*self._weights(c), *self._inputs(times, c), c.b)
+        return [partial(self._with_weights, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+    def _with_weights(
+        self,
+        skip: float,
+        out: float,
+        scale: float,
+        label: float,
+        b: float,
+        x_t: Tensor,
+        y: Tensor | None = None,
+        /,
+        **conditions: Tensor,
+    ) -> Tensor:
+        """`forward` for one time, with its weights as numbers: neither small tensors nor copies to a device."""
+        u = x_t if y is None or b == 0 else x_t.sub(y, alpha=b)
+        labels = torch.full((len(x_t),), label, dtype=torch.float32, device=x_t.device)
+        return torch.mul(u, skip).add_(self._ask(u * scale, labels, y, conditions), alpha=out)
+
+    def _ask(self, x: Tensor, label: Tensor, y: Tensor | None, conditions: dict[str, Tensor]) -> Tensor:
+        """The network's output for its scaled input and its label (batch,)."""
+        if y is not None:
+            conditions = {**conditions, "y": y}
+        return self.network(x, label, **conditions).to(x.dtype)
+
+    def _inputs(self, t: Tensor, c: Coefficients) -> tuple[Tensor, Tensor]:
+        """The scale of the network's input and its label; an infinite noise level (flow at t = 1) has a finite one."""
+        return torch.rsqrt((c.a * self.sigma_data) ** 2 + c.s**2), -self.path.log_snr(t).clamp(-20, 20) / 4
+
+    def _weights(self, c: Coefficients) -> tuple[Tensor, Tensor]:
         """The weights of x_t and of the network's output in x0_hat."""
         a, s = c.a, c.s
         match self.prediction:

@@ -1,7 +1,4 @@
-"""Solvers: how a denoiser's answers become a sample.
-
-    sample(denoiser, steps=20, shape=(8, 1, 64, 64), seed=0)
-"""
+"""Solvers: how a denoiser's answers become a sample."""
 
 from collections.abc import Callable, Sequence
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -110,13 +111,15 @@ class Exponential(Solver):
         callback: Callable[[State], None] | None = None,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        plan, to_noise = self._plan(denoiser.path, times)
-        moments, conditions = times.unbind(), conditions or {}
+        plan, to_noise = _plan(self, denoiser.path, tuple(times.tolist()))
+        evaluate, conditions = denoiser.along(times[:-1]), conditions or {}
         first, x, _, history, anchor = state
         drifts = any(step.y for step in plan)
         assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
 
-        def combine(x: Tensor, weight: float, weights: Sequence[float], values: Sequence[Tensor], of_y: float) -> Tensor:
+        def combine(
+            x: Tensor, weight: float, weights: Sequence[float], values: Sequence[Tensor], of_y: float
+        ) -> Tensor:
             total = torch.mul(x, weight)
             for w, value in zip(weights, values, strict=False):
                 total.add_(value, alpha=w)
@@ -124,7 +127,7 @@ class Exponential(Solver):
 
         for i in range(first, len(plan)):
             step = plan[i]
-            x0 = value = denoiser(x, moments[i], y, **conditions)
+            x0 = value = evaluate[i](x, y, **conditions)
             if to_noise is not None:
                 value = combine(x, to_noise[i][0], to_noise[i][1:2], (x0,), to_noise[i][2])
             if i and (corrector := plan[i - 1].corrector) is not None:
@@ -139,7 +142,7 @@ class Exponential(Solver):
                 callback(State(i + 1, x, x0, history, anchor))
         return x
 
-    def _plan(self, path: Path, times: Tensor) -> tuple[list[_Step], list[tuple[float, float, float]] | None]:
+    def plan(self, path: Path, times: Tensor) -> tuple[list[_Step], list[tuple[float, float, float]] | None]:
         """The coefficients of every step, and for predictions of the noise (x, x0_hat, y)'s weights in it, in float64."""
         c = path.coefficients(times)
         a, b, s = c.a.numpy(), c.b.numpy(), c.s.numpy()
@@ -152,16 +155,16 @@ class Exponential(Solver):
                 to_noise = list(zip(*((w * inverse).tolist() for w in (1.0, -a[:-1], -b[:-1])), strict=True))
 
         # A first time with s = 0 has no log-SNR; its value is left out of the history.
-        known = np.arange(1, steps + 1) - int(s[0] == 0)
-        order = np.minimum(known, self.order)
+        index = np.arange(steps)
+        order = np.minimum(index + int(s[0] > 0), self.order)
         direct = (s[:-1] == 0) | (s[1:] == 0) | (a[:-1] == 0)
         plan: list[_Step | None] = [None] * steps
         for i in range(steps) if self.renoise else np.flatnonzero(direct):
             plan[i] = self._direct(*(float(v) for v in (a[i], b[i], s[i], a[i + 1], b[i + 1], s[i + 1])))
         for k in range(1, self.order + 1):
-            # With a = 0 at the first time, the steps that still interpolate there form a group of their own.
+            # The steps that still reach back to a first time with a = 0 form a group of their own.
             for infinite in (False, True):
-                at = np.flatnonzero(~direct & (order == k) & ((a[0] == 0) & (known == k) == infinite))
+                at = np.flatnonzero(~direct & (order == k) & (((a[0] == 0) & (index == k - 1)) == infinite))
                 if len(at) and not self.renoise:
                     for i, step in zip(at, self._steps(a, b, s, log_snr, at, k, infinite), strict=True):
                         plan[int(i)] = step
@@ -173,7 +176,9 @@ class Exponential(Solver):
         keep = 0.0 if fresh else s_r / s_t
         return _Step(keep, (a_r - keep * a_t,), b_r - keep * b_t, s_r if fresh else 0.0, True, None)
 
-    def _steps(self, a: Array, b: Array, s: Array, log_snr: Array, at: NDArray[np.intp], k: int, infinite: bool) -> list[_Step]:
+    def _steps(
+        self, a: Array, b: Array, s: Array, log_snr: Array, at: NDArray[np.intp], k: int, infinite: bool
+    ) -> list[_Step]:
         """The steps from the times `at`, each with k values; `infinite` if the last of these is at log-SNR -infinity."""
         past = at[:, None] - np.arange(k)
         a_t, b_t, s_t, a_r, b_r, s_r = a[at], b[at], s[at], a[at + 1], b[at + 1], s[at + 1]
@@ -208,3 +213,11 @@ class Exponential(Solver):
         elif n == 3 and self.weights == "dpm":
             moments[:, 2] /= 2
         return interpolation_weights((nodes - start[:, None]) / h[:, None], moments)
+
+
+@lru_cache(maxsize=128)
+def _plan(
+    solver: Exponential, path: Path, times: tuple[float, ...]
+) -> tuple[list[_Step], list[tuple[float, float, float]] | None]:
+    """`solver.plan`, which is all values, kept for the next run on the same grid: it costs as much as ten steps."""
+    return solver.plan(path, torch.tensor(times, dtype=torch.float64))

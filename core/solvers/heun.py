@@ -67,7 +67,9 @@ class Heun(Solver):
         callback: Callable[[State], None] | None = None,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        plan, moments = self._plan(denoiser.path, times), times.unbind()
+        plan = self._plan(denoiser.path, times)
+        evaluate = denoiser.along(torch.stack([step.time for step in plan]))
+        evaluate_ahead = denoiser.along(times[1:])
         x, conditions = state.x, conditions or {}
         drifts = any(step.euler[2] for step in plan)
         assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
@@ -83,12 +85,12 @@ class Heun(Solver):
             step = plan[i]
             if step.churn is not None:
                 x = combine(x, step.churn, y, noise(i + 1, x.shape, x.dtype, x.device))
-            x0 = denoiser(x, step.time, y, **conditions)
+            x0 = evaluate[i](x, y, **conditions)
             euler = combine(x, step.euler, x0, y)
             if step.fresh:
                 euler.add_(noise(i + 1, x.shape, x.dtype, x.device), alpha=step.fresh)
             if step.heun is not None:
-                ahead = denoiser(euler, moments[i + 1], y, **conditions)
+                ahead = evaluate_ahead[i](euler, y, **conditions)
                 euler = combine(x, step.heun, euler, x0, ahead, y)
             x = euler
             if callback is not None:
