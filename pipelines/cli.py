@@ -142,13 +142,14 @@ def _run_verb(verb: Verb[..., Any], words: list[str]) -> int:
     """A domain's verb: its options from its signature, and those that every verb has."""
     command = shlex.join(["ornstein", verb.domain, verb.name, *words])
     parser = _Parser(f"ornstein {verb.domain} {verb.name}", _first_line(verb))
+    files = parser.add_argument_group("files")
     if verb.inputs:
-        parser.add_argument("INPUT", nargs="+", help=f"a file ({', '.join(verb.inputs)}), several, or a folder of them")
-    parser.add_argument(
+        files.add_argument("INPUT", nargs="+", help=f"a file ({', '.join(verb.inputs)}), several, or a folder of them")
+    files.add_argument(
         "-o",
         "--output",
         required=True,
-        help=f"the file to write ({', '.join(verb.outputs)}), or a folder where there are several inputs",
+        help=f"the file to write ({', '.join(verb.outputs)}), or a folder for several inputs",
     )
     _add_options(parser, verb.parameters)
     group = parser.add_argument_group("for every command")
@@ -240,7 +241,7 @@ def _help(p: Parameter) -> str:
     default = p.option.none if p.default is None else p.default
     notes = [p.range] if p.kind in (int, float) and p.range else []
     if default is not None and not p.required and not isinstance(default, bool):
-        notes.append(f"default {default}")
+        notes.append(f"default {default:g}" if isinstance(default, float) else f"default {default}")
     return (p.help + (f" ({'; '.join(notes)})" if notes else "")).replace("%", "%%")
 
 

@@ -71,16 +71,21 @@ class Progress:
     console: Console
     patience: float = 2.0
     _start: float = field(default_factory=time.monotonic)
+    _first: tuple[float, float] | None = None
     _next: float = 0.0
     _drawn: bool = False
 
     def __call__(self, done: float, total: float) -> None:
         """Done of total, in whatever unit the work counts."""
         now = time.monotonic() - self._start
-        if self.console.quiet or total <= 0 or now < max(self.patience, self._next):
+        if self.console.quiet or total <= 0:
             return
         share = min(max(done / total, 0.0), 1.0)
-        left = f", {duration(now * (1 - share) / share)} left" if 0 < share < 1 else ""
+        # The rate is counted from the first call on: what came before (imports, reading) does not come again.
+        began, before = self._first = self._first or (now, share)
+        if now < max(self.patience, self._next):
+            return
+        left = f", {duration((now - began) * (1 - share) / (share - before))} left" if before < share < 1 else ""
         text = f"{self.label}: {share:4.0%}{left}"
         if self.console.stream.isatty():
             self.console._write(f"\r\x1b[K{text}")

@@ -40,12 +40,12 @@ Progress = Annotated[
     Callable[[float, float], None] | None, Option("called with (done, total) as the work goes on", hidden=True)
 ]
 
-Model = Annotated[str | None, Option("a shipped model or a checkpoint folder", metavar="NAME", none="default")]
+Model = Annotated[str | None, Option("a shipped model or a checkpoint folder", metavar="NAME", none="auto")]
 Device = Annotated[
     str, Option("auto (a GPU where there is one), cpu, cuda or cuda:N", metavar="DEVICE", parse=device_name)
 ]
 Precision = Annotated[Literal["fp32", "bf16", "fp16"], Option("arithmetic of the network")]
-Seed = Annotated[int, Option("the same seed gives the same result", low=0, high=2**63 - 1)]
+Seed = Annotated[int, Option("the same seed gives the same result", low=0)]
 Steps = Annotated[int, Option("sampling steps", low=1, high=100_000)]
 Samples = Annotated[
     int,
@@ -55,7 +55,7 @@ Samples = Annotated[
         high=10_000,
     ),
 ]
-KeepSamples = Annotated[bool, Option("write every sample too, as OUTPUT-samples")]
+KeepSamples = Annotated[bool, Option("write every sample too, as OUTPUT-sample-1 and so on")]
 MaxMemory = Annotated[float | None, Option("stay under this much memory", above=0, metavar="GB", none="auto")]
 Force = Annotated[bool, Option("go on where the input is far from what the model was made for, and mark the result")]
 InputFile = Annotated[str | None, Option(file=True, metavar="FILE")]

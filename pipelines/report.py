@@ -34,17 +34,19 @@ p { max-width: 46rem; margin: .5rem 0 1rem; }
 .note ul { margin: 0; padding-left: 1.1rem; }
 figure { margin: 1rem 0 1.5rem; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .75rem; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figure.fill img { width: 100%; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; }
 .wide { overflow-x: auto; margin: 1rem 0 1.5rem; }
 table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
+td:first-child { white-space: nowrap; }
 td.number { text-align: right; white-space: nowrap; }
 th.number { text-align: right; }
-code { font: .88em ui-monospace, "Cascadia Mono", "Liberation Mono", monospace; overflow-wrap: anywhere; }
-details { margin: 1rem 0; } summary { cursor: pointer; color: var(--accent); }
+code { font: .88em ui-monospace, "Cascadia Mono", "Liberation Mono", monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
 """
+
+
+INK = "#7c8590"
 
 
 class Report:
@@ -84,10 +86,9 @@ class Report:
             caption: one or two sentences; they are the picture's text for those who cannot see it, too.
         """
         data = base64.b64encode(png(picture)).decode()
-        kind = "fill" if hasattr(picture, "savefig") else "array"
         below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
         return self._add(
-            f'<figure class="{kind}"><img alt="{html.escape(caption, quote=True)}" src="data:image/png;base64,{data}">{below}</figure>'
+            f'<figure><img alt="{html.escape(caption, quote=True)}" src="data:image/png;base64,{data}">{below}</figure>'
         )
 
     def table(self, rows: Mapping[str, Any] | Sequence[Sequence[Any]], head: Sequence[str] = ()) -> Self:
@@ -99,7 +100,7 @@ class Report:
         tag = [' class="number"' if n else "" for n in numeric]
         top = "".join(f"<th{t}>{html.escape(str(name))}</th>" for t, name in zip(tag, head))
         body = "".join(
-            "<tr>" + "".join(f"<td{_tag(value)}>{_shown(value)}</td>" for value in row) + "</tr>" for row in rows
+            "<tr>" + "".join(f"<td{t}>{_shown(value)}</td>" for t, value in zip(tag, row)) + "</tr>" for row in rows
         )
         return self._add(
             f'<div class="wide"><table>{f"<thead><tr>{top}</tr></thead>" if head else ""}<tbody>{body}</tbody></table></div>'
@@ -120,12 +121,12 @@ class Report:
             self.section("Measures").table(measures)
         if settings := record.get("parameters"):
             self.section("Settings").table(settings)
-        model = record.get("model") or {}
+        model, inputs = record.get("model") or {}, list(enumerate(record.get("inputs", []), 1))
         self.section("Provenance").table(
             {
                 "command": _Code(record.get("command", "")),
-                **{f"input {i['path']}": _Code(f"sha256 {i['sha256']}") for i in record.get("inputs", [])},
-                **({"model": _Code(f"{model.get('name')}, sha256 {model.get('sha256')}")} if model else {}),
+                **{f"input{f' {n}' if n > 1 else ''}": _Code(f"{i['path']}\nsha256 {i['sha256']}") for n, i in inputs},
+                **({"model": _Code(f"{model.get('name')}\nsha256 {model.get('sha256')}")} if model else {}),
                 "seed": record.get("seed"),
                 "device": record.get("device"),
                 "time": duration(record.get("seconds", 0.0)),
@@ -158,13 +159,14 @@ class _Code(str):
     """Text to be set as code."""
 
 
-def png(picture: "np.ndarray | Figure | bytes") -> bytes:
+def png(picture: Any) -> bytes:
     """A picture as the bytes of a PNG (see `Report.picture`); the same picture gives the same bytes."""
     if isinstance(picture, bytes):
         return picture
     buffer = io.BytesIO()
     if hasattr(picture, "savefig"):
-        picture.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        _for_light_and_dark(picture)
+        picture.savefig(buffer, format="png", dpi=110, bbox_inches="tight", transparent=True)
         return buffer.getvalue()
     import numpy as np
     from matplotlib.image import imsave
@@ -188,17 +190,25 @@ def figure(width: float, height: float) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    made = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(made)
     return made
 
 
+def _for_light_and_dark(figure: "Figure") -> None:
+    """Text, ticks and frames in a grey that can be read on the page's light and on its dark ground."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_color(INK)
+    for panel in figure.axes:
+        panel.tick_params(color=INK)
+        for spine in panel.spines.values():
+            spine.set_edgecolor(INK)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(plain(value), (int, float)) and not isinstance(value, bool)
-
-
-def _tag(value: Any) -> str:
-    return ' class="number"' if _is_number(value) else ""
 
 
 def _shown(value: Any) -> str:

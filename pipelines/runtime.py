@@ -38,13 +38,10 @@ def choose_device(name: str = "auto") -> "torch.device":
     return torch.device(name)
 
 
-def number_type(precision: str, device: "torch.device") -> "torch.dtype":
-    """The network's number format for fp32, bf16 or fp16. Raises: UsageError for fp16 on a CPU, where it is slower and not better than bf16."""
-    import torch
-
+def check_precision(precision: str, device: "torch.device") -> None:
+    """Raises: UsageError for fp16 on a CPU, which has no arithmetic for it; bf16 is as fast there as it gets."""
     if precision == "fp16" and device.type == "cpu":
         raise UsageError("--precision fp16 needs a GPU", "use --precision bf16 or fp32 on the CPU")
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def available_memory() -> int:

@@ -58,7 +58,7 @@ def test_help_of_a_verb_shows_ranges_choices_defaults_and_the_docstring(ornstein
         "--force",
     ):
         assert part in text
-    assert "what to multiply with (above 0 and at most 100; default 2.0)" in text
+    assert "what to multiply with (above 0 and at most 100; default 2)" in text
     assert "{exact,noisy}" in text and "exact, or with noise that the seed decides (default exact)" in text
     assert "--progress" not in text
 

@@ -1,0 +1,349 @@
+"""MRI: k-space simulated from a volume, volumes reconstructed from k-space, and how close they come."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from ornstein.core.errors import InputError, RefusedError, TooLargeError, UsageError
+from ornstein.pipelines import models, runtime
+from ornstein.pipelines.answers import Answer
+from ornstein.pipelines.evaluate import answer
+from ornstein.pipelines.mri_results import Reconstruction, Simulation
+from ornstein.pipelines.options import (
+    Device,
+    Force,
+    InputFile,
+    KeepSamples,
+    MaxMemory,
+    Model,
+    Precision,
+    Progress,
+    Samples,
+    Seed,
+    Steps,
+    slice_range,
+)
+from ornstein.pipelines.signature import Option
+from ornstein.pipelines.verbs import verb
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from ornstein.datasets.kspace import KSpace, Scan
+    from ornstein.datasets.volumes import Volume
+
+VOLUMES = (".nii", ".nii.gz")
+KSPACES = (".h5", ".hdf5", ".mrd", ".cfl", ".npy")
+IMAGES = (".nii.gz", ".nii", ".cfl", ".npy")
+
+Axis = Annotated[int | None, Option(low=0, high=2, none="auto", metavar="A")]
+
+
+@verb(inputs=(*VOLUMES, ".cfl", ".npy"), outputs=(".h5", ".hdf5"), medical=True)
+def simulate(
+    volume: "str | Path | Volume | Any",
+    *,
+    coils: Annotated[int, Option(low=1, high=128)] = 8,
+    acceleration: Annotated[float, Option(low=1, high=64)] = 4.0,
+    pattern: Literal["random", "equispaced", "poisson", "radial"] = "random",
+    center_fraction: Annotated[float | None, Option(above=0, high=1, none="auto")] = None,
+    noise: Annotated[float, Option(low=0, high=10)] = 0.005,
+    slice_axis: Axis = None,
+    phase_axis: Axis = None,
+    seed: Seed = 0,
+    progress: Progress = None,
+) -> Simulation:
+    """Simulates undersampled multi-coil k-space of a magnitude volume.
+
+    Args:
+        volume: a NIfTI file, a nibabel image, a `Volume`, or an array (x, y, z)
+        coils: receive coils around the head
+        acceleration: full over measured samples; the fully sampled centre counts
+        pattern: lines along the phase axis (random, equispaced), a Poisson disc over both axes, or golden-angle spokes
+        center_fraction: fully sampled share of the lines at the centre; auto is .08 up to 4x and .04 from 8x
+        noise: deviation of the real and of the imaginary part in each coil, over the image's 99.9th percentile
+        slice_axis: the volume's axis of the slices; auto is the one nearest superior-inferior
+        phase_axis: the volume's axis of the phase encoding; auto is the one nearest left-right
+
+    Raises:
+        InputError: for a volume that cannot be read, is not 3D, or holds NaN.
+        UsageError: for options that contradict each other.
+    """
+    options = {
+        "coils": coils, "acceleration": acceleration, "pattern": pattern, "center_fraction": center_fraction,
+        "noise": noise, "slice_axis": slice_axis, "phase_axis": phase_axis, "seed": seed,
+    }  # fmt: skip
+    return Simulation(_volume(volume), options, progress)
+
+
+@verb(inputs=KSPACES, outputs=IMAGES, medical=True)
+def reconstruct(
+    kspace: "str | Path | KSpace | Any",
+    *,
+    method: Literal["diffusion", "sense", "tv", "zero-filled"] = "diffusion",
+    sensitivities: InputFile = None,
+    part: Literal["magnitude", "phase", "complex"] = "magnitude",
+    slices: Annotated[
+        tuple[int | None, int | None] | None, Option(parse=slice_range, metavar="A:B", none="all")
+    ] = None,
+    coil_compression: Annotated[int, Option(low=1, high=1024)] = 12,
+    coupling: Literal["tv", "none"] = "none",
+    samples: Samples = 4,
+    keep_samples: KeepSamples = False,
+    steps: Steps = 20,
+    solver: Literal["ancestral"] = "ancestral",
+    model: Model = None,
+    device: Device = "auto",
+    precision: Precision = "bf16",
+    max_memory: MaxMemory = None,
+    seed: Seed = 0,
+    force: Force = False,
+    reference: InputFile = None,
+    progress: Progress = None,
+) -> Reconstruction:
+    """Reconstructs a volume from k-space, with its uncertainty.
+
+    Args:
+        kspace: a file (fastMRI or ISMRMRD HDF5, BART .cfl, .npy), a `KSpace`, or a complex array (slices, coils, readout, phase)
+        method: diffusion samples the posterior; sense, tv and zero-filled are the classical methods
+        sensitivities: coil maps to use instead of estimated ones (.h5, .cfl, .npy)
+        part: what to write of the complex image
+        slices: only the slices from A to before B, counted from 0
+        coil_compression: at most this many virtual coils
+        coupling: tv couples neighbouring slices of a volume, none treats each alone
+        reference: a fully sampled image to compare with in measures and report; it never enters the reconstruction
+
+    Raises:
+        InputError: for a file that cannot be read or holds no usable k-space.
+        RefusedError: for k-space that is far from what the model was made for, unless `force`.
+        ModelError: for an unknown or damaged model.
+    """
+    import numpy as np
+
+    if model is not None and method != "diffusion":
+        raise UsageError(f"--model and --method {method} contradict each other", "only --method diffusion uses a model")
+    place = runtime.choose_device(device)
+    runtime.check_precision(precision, place)
+    settings: dict[str, Any] = {
+        "method": method, "samples": samples if method == "diffusion" else 1, "steps": steps, "solver": solver,
+        "coil_compression": coil_compression, "coupling": coupling, "seed": seed, "device": place,
+        "precision": precision, "force": force,
+    }  # fmt: skip
+    chosen = models.find_model(model, "mri") if method == "diffusion" else None
+    target = None if reference is None else _volume(reference)
+    with _scan(kspace) as scan:
+        first, last = _bounds(slices, scan.slices)
+        maps = None if sensitivities is None else _maps(sensitivities, scan)
+        at_once = _slices_at_once(scan, settings["samples"], max_memory, place)
+        made = Reconstruction.empty(scan, first, last, part, settings["samples"], keep_samples, reference=target)
+        made.model = None if chosen is None else chosen.identity
+        objects = 0
+        for start in range(first, last, at_once):
+            stop = min(start + at_once, last)
+            rows = _reconstruct_part(
+                scan,
+                start,
+                stop,
+                chosen,
+                maps,
+                settings,
+                made,
+                _share(progress, start - first, stop - start, last - first),
+            )
+            objects += rows
+            if progress is not None:
+                progress(stop - first, last - first)
+        if objects == 0 and not force:
+            raise RefusedError(
+                f"{scan.path or 'k-space'}: no slice holds more than noise",
+                "check that it is k-space, centred; --force goes on regardless",
+            )
+    assert np.isfinite(made.image).all(), "a reconstruction is not finite"
+    return made.finish()
+
+
+def evaluate(
+    result: "str | Path | Volume | Any",
+    reference: "str | Path | Volume | Any",
+    *,
+    mask: InputFile = None,
+    fit_scale: bool = False,
+) -> Answer:
+    """Compares a volume with its reference: PSNR, SSIM, NMSE, over the volume and inside the head.
+
+    Args:
+        result: the volume to judge
+        reference: the volume that it should be
+        mask: voxels that count as head, above 0; by default from the reference
+        fit_scale: scale the result to the reference by least squares first
+    """
+    from ornstein.pipelines.mri_results import compare
+
+    image, truth = _volume(result), _volume(reference)
+    where = None if mask is None else _volume(mask)
+    measures, notes = compare(image, truth, where, fit_scale)
+    return answer(
+        str(image.path or "array"), str(truth.path or "array"), measures, {"warnings": notes, "fit_scale": fit_scale}
+    )
+
+
+def train_model(settings: dict[str, Any], device: "torch.device", log: Callable[[str], None]) -> Path:
+    """Trains a prior from the settings of a configuration file; the folder of the model."""
+    from ornstein.domains.mri.prior import PriorConfiguration, train_prior
+
+    return train_prior(PriorConfiguration.parse(settings), device=device, log=log)
+
+
+VERBS = (simulate, reconstruct)
+
+
+def _reconstruct_part(
+    scan: "Scan",
+    start: int,
+    stop: int,
+    model: "models.Model | None",
+    maps: Any,
+    settings: dict[str, Any],
+    made: Reconstruction,
+    progress: Any,
+) -> int:
+    """Reconstructs slices start to stop-1 into `made`; how many of them hold more than noise."""
+    import numpy as np
+
+    from ornstein.domains.mri.content import contains_object
+
+    kspace = scan.read(slice(start, stop))
+    holds = (
+        np.ones(len(kspace.data), bool)
+        if settings["force"]
+        else contains_object(kspace.data, kspace.mask, kspace.trajectory)
+    )
+    rows = np.flatnonzero(holds)
+    if rows.size:
+        taken = _taken(kspace, rows, kspace.sensitivities if maps is None else maps[start:stop])
+        made.fill(start + rows, *_reconstruct_slices(taken, model, start + rows, settings, progress))
+    return int(rows.size)
+
+
+def _reconstruct_slices(
+    kspace: "KSpace", model: "models.Model | None", numbers: "np.ndarray", settings: dict[str, Any], progress: Any
+) -> "tuple[np.ndarray, np.ndarray, list[str]]":
+    """The one place where the science is called.
+
+    Args:
+        kspace: some slices, with the user's maps where there are such.
+        model: the prior, for the diffusion method.
+        numbers: the slices' numbers in the scan, which key the noise.
+        settings: the options of `reconstruct` that concern the method.
+        progress: called with (done, total) of these slices, or None.
+
+    Returns:
+        Complex images (samples, slices, readout, phase), residuals (slices,), warnings.
+    """
+    from ornstein.domains.mri.reconstruction import reconstruct_slices
+
+    folder = None if model is None else model.folder
+    made = reconstruct_slices(kspace, model=folder, items=[int(n) for n in numbers], progress=progress, **settings)
+    return made.images, made.residual, made.warnings
+
+
+def _taken(kspace: "KSpace", rows: Any, sensitivities: Any) -> "KSpace":
+    """Some slices of a k-space, with these maps."""
+    from dataclasses import replace
+
+    pick = lambda array: None if array is None else array[rows]  # noqa: E731
+    return replace(
+        kspace, data=kspace.data[rows], calibration=pick(kspace.calibration), sensitivities=pick(sensitivities)
+    )
+
+
+@contextlib.contextmanager
+def _scan(kspace: Any) -> Iterator["Scan"]:
+    """k-space as an open scan, from a file or from memory."""
+    import os
+
+    import numpy as np
+
+    from ornstein.datasets.kspace import KSpace, open_kspace, survey
+
+    if isinstance(kspace, (str, os.PathLike)):
+        with open_kspace(kspace) as scan:
+            yield scan
+        return
+    if not isinstance(kspace, KSpace):
+        data = np.asarray(kspace.detach().cpu() if hasattr(kspace, "detach") else kspace)
+        if data.dtype.kind != "c" or data.ndim not in (3, 4):
+            raise InputError(
+                f"k-space is {data.dtype} of shape {data.shape}",
+                "wanted: complex (slices, coils, readout, phase) or (coils, readout, phase)",
+            )
+        kspace = KSpace(np.ascontiguousarray(data if data.ndim == 4 else data[None], np.complex64))
+    yield survey(kspace.as_scan())
+
+
+def _volume(volume: Any) -> "Volume":
+    """A volume from a file, a nibabel image or an array."""
+    import os
+
+    import numpy as np
+
+    from ornstein.datasets.volumes import Volume, read_volume
+
+    if isinstance(volume, (str, os.PathLike)):
+        return read_volume(volume)
+    if isinstance(volume, Volume):
+        return volume
+    if hasattr(volume, "dataobj"):
+        header = {
+            name: int(volume.header[name])
+            for name in ("qform_code", "sform_code", "xyzt_units")
+            if name in volume.header
+        }
+        return Volume(np.asarray(volume.dataobj, np.float32), np.asarray(volume.affine, np.float64), header)
+    data = np.asarray(volume.detach().cpu() if hasattr(volume, "detach") else volume)
+    if data.ndim != 3:
+        raise InputError(f"the volume has shape {data.shape}", "wanted: (x, y, z)")
+    return Volume(data.astype(np.complex64 if data.dtype.kind == "c" else np.float32), np.eye(4))
+
+
+def _maps(path: str, scan: "Scan") -> Any:
+    from ornstein.datasets.kspace import read_sensitivities
+
+    return read_sensitivities(path, scan)
+
+
+def _bounds(chosen: "tuple[int | None, int | None] | None", count: int) -> tuple[int, int]:
+    """The first slice and the one after the last. Raises: UsageError where there is none."""
+    first, last, _ = slice(*(chosen or (None, None))).indices(count)
+    if first >= last:
+        raise UsageError(
+            f"--slices {chosen}: no slice; the scan has {count}, from 0 to {count - 1}", "choose A:B within them"
+        )
+    return first, last
+
+
+def _slices_at_once(scan: "Scan", samples: int, max_memory: float | None, device: "torch.device") -> int:
+    """How many slices are worked on together: one on a CPU, whose caches it fills; more on a GPU, as memory allows.
+
+    Raises:
+        TooLargeError: where not even one fits.
+    """
+    pixels = scan.shape[0] * scan.shape[1]
+    # Per pixel: k-space, maps, Gram matrices and work space of each coil; the network's activations of each sample.
+    need = pixels * (scan.coils * 8 * 12 + samples * 2200)
+    budget = runtime.memory_budget(max_memory, device)
+    if need > budget:
+        raise TooLargeError(
+            f"{scan.path or 'k-space'}: one slice needs about {need / runtime.GB:.2f} GB, and {budget / runtime.GB:.2f} GB are left",
+            "allow more with --max-memory, or take fewer --samples",
+        )
+    return 1 if device.type == "cpu" else int(min(budget // need, 8))
+
+
+def _share(progress: Any, before: int, count: int, total: int) -> Any:
+    """Progress of a part as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, of: progress(before + count * done / of, total)
