@@ -161,8 +161,8 @@ class RowGram:
     def __call__(self, x: Tensor) -> Tensor:
         """G x for x of shape (*batch, sets, readout, phase); images that share maps are columns of one product."""
         *batch, sets, readout, phase = x.shape
-        lead = self.index.shape[:-2]
-        lead = (1,) * (len(batch) - len(lead)) + tuple(lead)  # the maps' batch against the images'
+        missing = len(batch) - (self.index.ndim - 2)
+        lead = [1] * missing + list(self.index.shape[:-2])  # the maps' batch against the images'
         shared = [axis for axis, size in enumerate(lead) if size == 1]
         own = [axis for axis, size in enumerate(lead) if size > 1]
         count = torch.Size(lead).numel()
