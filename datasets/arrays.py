@@ -43,7 +43,7 @@ def scan(path: Path) -> Scan:
             f"{path}: shape {array.shape}", "wanted: (coils, readout, phase) or (slices, coils, readout, phase)"
         )
     array = array[None] if array.ndim == 3 else array
-    samples = tuple(array.shape[2:])
+    samples = (int(array.shape[2]), int(array.shape[3]))
     return Scan(
         load=lambda start, stop, truth=False: Slices(np.asarray(array[start:stop], np.complex64)),
         slices=len(array), coils=array.shape[1], samples=samples, shape=samples, path=path,

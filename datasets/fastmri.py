@@ -19,7 +19,8 @@ from ornstein.datasets.ismrmrd_header import Header, parse
 from ornstein.datasets.kspace import KSpace, Scan, Slices
 from ornstein.datasets.volumes import UNKNOWN_GEOMETRY
 
-CODES = ("qform_code", "sform_code", "xyzt_units")
+CODES = {"qform_code": 5, "sform_code": 5, "xyzt_units": 63}
+"""The codes of NIfTI that are kept, and the largest that each can have."""
 MANTISSA = 12
 """Bits of mantissa that are kept of the simulator's true maps: a relative error of 1.2e-4."""
 
@@ -56,11 +57,7 @@ def scan(file: h5py.File, path: Path) -> Scan:
         shape = (readout, samples[1])
     affine = _affine(file, path)
     axes = _axes(file)
-    codes = {
-        name: int(file.attrs[name])
-        for name in CODES
-        if np.size(file.attrs.get(name, "")) == 1 and np.issubdtype(type(file.attrs[name]), np.integer)
-    }
+    codes = {name: int(file.attrs[name]) for name in CODES if _is_code(file.attrs.get(name), CODES[name])}
     if affine is None:
         affine, axes = _voxels(header, slices, samples, shape, axes), axes
         warnings.append(
@@ -96,7 +93,7 @@ def scan(file: h5py.File, path: Path) -> Scan:
             )
     qform = _array(file.attrs, "qform", np.float64, path)
     return Scan(
-        load=load, slices=slices, coils=coils, samples=samples, shape=shape, mask=mask, affine=affine, axes=axes,
+        load=load, slices=slices, coils=coils, samples=shape if trajectory is None else samples, shape=shape, mask=mask, affine=affine, axes=axes,
         trajectory=trajectory, noise_std=_number(file.attrs.get("noise_std")),
         header={**UNKNOWN_GEOMETRY, **codes, "descrip": _text(file.attrs.get("descrip", "")), **({} if qform is None else {"qform": qform})},
         path=path, warnings=warnings,
@@ -143,7 +140,7 @@ def write_scan(
         lines = scan.mask is not None and scan.mask.ndim == 1
         block = (1, scan.coils, scan.samples[0], 1 if lines else scan.samples[1])
         data = file.create_dataset("kspace", (scan.slices, scan.coils, *scan.samples), np.complex64, chunks=block)
-        sampled = np.flatnonzero(scan.mask) if lines and scan.mask is not None else []
+        sampled: list[int] = np.flatnonzero(scan.mask).tolist() if lines and scan.mask is not None else []
         for i in range(scan.slices):
             part = scan.load(i, i + 1, truth=True)
             for name, array in zip(part._fields[1:], part[1:], strict=True):
@@ -199,6 +196,10 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def _is_code(value: Any, largest: int) -> bool:
+    return isinstance(value, int | np.integer) and 0 <= value <= largest
+
+
 def _number(value: Any) -> float | None:
     return (
         float(value)
@@ -212,7 +213,7 @@ def _array(where: Any, name: str, dtype: type, path: Path) -> np.ndarray | None:
         return None
     value = where[name][()] if isinstance(where[name], h5py.Dataset) else where[name]
     try:
-        array = np.asarray(value, dtype)
+        array: np.ndarray = np.asarray(value, dtype)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: `{name}` holds no numbers", "leave it out, or store numbers") from error
     if not np.isfinite(array).all():

@@ -84,8 +84,8 @@ def walk(path: str) -> None:
                 link = group.get(name, getlink=True)
                 if isinstance(link, h5py.ExternalLink):
                     raise ValueError(f"{name} is a link to another file")
-                if isinstance(link, h5py.SoftLink) and name not in group:
-                    continue  # a link to nothing
+                if isinstance(link, h5py.SoftLink):
+                    continue  # to nothing, or to an object that has its own place in this file
                 thing = group[name]
                 address = h5py.h5o.get_info(thing.id).addr
                 if address in seen:

@@ -126,7 +126,7 @@ def scan(group: h5py.Group, path: Path) -> Scan:
     data = _images(image, readout, volumetric)
     center = _calibration(block, readout, volumetric)
     affine, axes = geometry(heads, use, order, header, volumetric, (readout, steps, len(order)), warnings)
-    samples = data.shape[-2:]
+    samples = (int(data.shape[-2]), int(data.shape[-1]))
     return Scan(
         load=lambda start, stop, truth=False: Slices(np.asarray(data[start:stop]), calibration=None if center is None else np.asarray(center[start:stop])),
         slices=len(data), coils=coils, samples=samples, shape=samples, mask=mask.T if volumetric else mask, affine=affine, axes=axes,
@@ -383,5 +383,6 @@ def _xml(group: h5py.Group, path: Path) -> bytes | str:
 
 def _is_lines(data: object) -> bool:
     """Whether a dataset is a table of ISMRMRD acquisitions."""
-    names = data.dtype.names if isinstance(data, h5py.Dataset) else None
-    return names is not None and {"head", "traj", "data"} <= set(names) and data.size > 0  # type: ignore[union-attr]
+    if not isinstance(data, h5py.Dataset) or data.dtype.names is None:
+        return False
+    return {"head", "traj", "data"} <= set(data.dtype.names) and data.ndim == 1 and data.size > 0

@@ -58,8 +58,8 @@ def poisson_mask(
 ) -> np.ndarray:
     """A variable-density Poisson-disc mask: exactly round(all / acceleration) samples, dense at the centre.
 
-    Samples lie at least r(k) = r0 (1/4 + |k|) apart, with |k| = 1 at the middle of an edge; r0 follows from the count by
-    bisection. Points are thrown in random order and kept where no point kept before is within the smaller of both
+    Samples lie at least r(k) = r0 (1/2 + |k|) apart, give or take 15 %, with |k| = 1 at the middle of an edge; r0
+    follows from the count by bisection. Points are thrown in random order and kept where no point kept before is within the smaller of both
     radii; the throws that cannot touch each other are made at once, with the same outcome.
 
     Args:
@@ -94,12 +94,14 @@ def poisson_mask(
     if total == full.size:
         return np.ones(shape, bool)
     distance = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / (n / 2) for n in shape), indexing="ij"))
+    # A grid has few distances: radii that differ a little make no rings of equal density.
+    radius = (0.5 + distance) * generator.uniform(0.85, 1.15, shape)
     order = generator.permutation(full.size).reshape(shape)
-    low, high = 0.0, 4.0 * math.sqrt(acceleration)
+    low, high = 0.0, 2.0 * math.sqrt(acceleration)
     best = np.ones(shape, bool)
     for _ in range(12):
         middle = (low + high) / 2
-        mask = _discs(middle * (0.25 + distance), order) | full
+        mask = _discs(middle * radius, order) | full
         if mask.sum() >= total:
             low, best = middle, mask
         else:
@@ -160,11 +162,10 @@ def _discs(radius: np.ndarray, order: np.ndarray) -> np.ndarray:
     In each round every undecided point that comes first among the undecided within its reach is kept, and the points in
     reach of it are dropped: what comes of throwing one after the other, in a few rounds.
     """
-    reach = int(radius.max())
     squared = radius**2
-    offsets = [
-        (i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1) if 0 < i * i + j * j <= reach * reach
-    ]
+    reach = math.ceil(radius.max())
+    span = range(-reach, reach + 1)
+    offsets = [(i, j) for i in span for j in span if 0 < i * i + j * j < squared.max()]
     pad = ((reach, reach), (reach, reach))
     last = order.size
     shape = order.shape

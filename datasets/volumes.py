@@ -144,7 +144,7 @@ def three_axes(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
         )
     if 0 in kept:
         raise InputError(f"{path}: the image is empty, shape {shape}", "there is nothing to read")
-    return kept  # type: ignore[return-value]
+    return kept
 
 
 def _read_nifti(path: Path) -> Volume:
