@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,12 @@ class LinearOperator(ABC):
 
     `B @ A` applies A first, `A.H` is the adjoint, `2 * A` a multiple. Operators are values: what they hold is set when
     they are made. The batch comes first, (batch, ...), and the operator acts on each item by itself.
+
+    Attributes:
+        unitary: whether A^H A and A A^H are the identity, so that solving passes through it.
     """
+
+    unitary: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -26,6 +32,16 @@ class LinearOperator(ABC):
     def normal(self, x: Tensor) -> Tensor:
         """A^H A x, (batch, *domain); an operator that has a shorter way than both in turn overrides it."""
         return self.adjoint(self.forward(x))
+
+    def solve(self, b: Tensor, shift: Tensor | float, iterations: int) -> Tensor:
+        """x with (A^H A + shift I) x = b; by conjugate gradients unless the operator knows the inverse.
+
+        Args:
+            b: (batch, *domain).
+            shift: above 0, of shape () or (batch,).
+            iterations: of conjugate gradients, where these are used.
+        """
+        return conjugate_gradient(self.normal, b, iterations=iterations, shift=shift)
 
     @property
     def H(self) -> "LinearOperator":
@@ -75,6 +91,11 @@ class Composition(LinearOperator):
 
     def normal(self, x: Tensor) -> Tensor:
         return self.inner.adjoint(self.outer.normal(self.inner.forward(x)))
+
+    def solve(self, b: Tensor, shift: Tensor | float, iterations: int) -> Tensor:
+        if not self.inner.unitary:
+            return super().solve(b, shift, iterations)
+        return self.inner.adjoint(self.outer.solve(self.inner.forward(b), shift, iterations))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ An image is (*batch, sets, readout, phase), maps (*batch, sets, coils, readout, 
 """
 
 import cmath
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,8 @@ from ornstein.core.operators import LinearOperator
 # A product with Gram matrices of this many entries per coil and pixel takes as long as the Fourier transforms instead
 # (measured at 256 x 256, 8 coils, 1 to 4 images, two cores); above it the transforms are faster.
 GRAM_ENTRIES_PER_SAMPLE = 12
+
+GRAM_ENTRIES = 64 << 20  # at most in all matrices of a batch of slices: half a gigabyte
 
 
 def fft(x: Tensor, axes: tuple[int, ...] = (-2, -1)) -> Tensor:
@@ -99,6 +102,10 @@ class MultiCoil(LinearOperator):
     def normal(self, x: Tensor) -> Tensor:
         return self._transforms(x) if self._gram is None else self._gram(x)
 
+    def solve(self, b: Tensor, shift: Tensor | float, iterations: int) -> Tensor:
+        """Exact, by the eigenvectors of the rows' matrices, where whole lines are sampled."""
+        return super().solve(b, shift, iterations) if self._rows is None else self._rows.solve(b, shift)
+
     def _transforms(self, x: Tensor) -> Tensor:
         """A^H A x by Fourier transforms, on the CPU coil by coil, so that the work stays in the cache."""
         maps, weight = self._maps, self.mask.to(x.real.dtype)
@@ -110,14 +117,19 @@ class MultiCoil(LinearOperator):
             total += (coil_images.unsqueeze(-4) * part.conj()).sum(-3)
         return total
 
-    @cached_property
+    @property
     def _gram(self) -> "RowGram | None":
-        """The matrices of A^H A, where there are such and they are worth their memory."""
+        """The matrices of A^H A where a product with them is faster than transforms."""
+        rows = self._rows
+        return rows if rows and rows.matrices.numel() <= GRAM_ENTRIES_PER_SAMPLE * self._maps.shape[-3:].numel() else None
+
+    @cached_property
+    def _rows(self) -> "RowGram | None":
+        """The matrices of A^H A, where whole lines are sampled and they are worth their memory."""
         if self.axes != (-1,) or (self.mask.ndim == 2 and self.mask.shape[0] > 1):
             return None
         index, rows = RowGram.support(self._maps)
-        entries = len(rows) * index.shape[-1] ** 2
-        if entries > GRAM_ENTRIES_PER_SAMPLE * self._maps.shape[-3:].numel():
+        if len(rows) == 0 or index.numel() * index.shape[-1] > GRAM_ENTRIES:
             return None
         return RowGram.build(self._maps, self.mask.reshape(-1), index, rows)
 
@@ -158,21 +170,52 @@ class RowGram:
         matrices *= spread[(place.unsqueeze(-1) - place.unsqueeze(-2)) % phase]
         return cls(matrices, index, rows)
 
+    @cached_property
+    def _eigen(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (*maps' batch, rows, n), not negative, and eigenvectors of the matrices."""
+        values, vectors = torch.linalg.eigh(self.matrices)
+        return values.clamp_min(0), vectors
+
     def __call__(self, x: Tensor) -> Tensor:
-        """G x for x of shape (*batch, sets, readout, phase); images that share maps are columns of one product."""
+        """G x for x of shape (*batch, sets, readout, phase)."""
+        return self._apply(x, torch.zeros_like(x), lambda columns, matrices: matrices @ columns, self.matrices)
+
+    def solve(self, b: Tensor, shift: Tensor | float) -> Tensor:
+        """(G + shift I)^-1 b for b of shape (*batch, sets, readout, phase) and one shift above 0."""
+        values, vectors = self._eigen
+        shift = torch.as_tensor(shift, dtype=values.dtype, device=values.device)
+        assert shift.ndim == 0, f"one shift for all, not {tuple(shift.shape)}"
+
+        def divide(columns: Tensor, vectors: Tensor, values: Tensor) -> Tensor:
+            return vectors @ ((vectors.mH @ columns) / (values.unsqueeze(-1) + shift))
+
+        return self._apply(b, b / shift, divide, vectors, values)
+
+    def _apply(self, x: Tensor, outside: Tensor, function: Callable[..., Tensor], *tables: Tensor) -> Tensor:
+        """function(columns, *tables) of the places with maps, and `outside` elsewhere.
+
+        Images that share maps are columns (maps' batch, rows, n, images) of one product; the tables, (*maps' batch,
+        rows, ...), come with one axis for the maps' batch.
+        """
         *batch, sets, readout, phase = x.shape
-        missing = len(batch) - (self.index.ndim - 2)
-        lead = [1] * missing + list(self.index.shape[:-2])  # the maps' batch against the images'
+        lead = self.index.shape[:-2]
+        lead = (1,) * (len(batch) - len(lead)) + tuple(lead)  # the maps' batch against the images'
         shared = [axis for axis, size in enumerate(lead) if size == 1]
         own = [axis for axis, size in enumerate(lead) if size > 1]
         count = torch.Size(lead).numel()
-        flat = x.movedim(-3, -2).flatten(-2).permute(*own, *shared, len(batch), len(batch) + 1)
-        flat = flat.reshape(count, x.shape[:-3].numel() // count, readout, sets * phase)
+
+        def rows_of(image: Tensor) -> Tensor:
+            flat = image.movedim(-3, -2).flatten(-2).permute(*own, *shared, len(batch), len(batch) + 1)
+            return flat.reshape(count, -1, readout, sets * phase)
+
+        flat = rows_of(x)
         index = self.index.reshape(count, 1, *self.index.shape[-2:]).expand(-1, flat.shape[1], -1, -1)
         columns = flat[:, :, self.rows].gather(-1, index).permute(0, 2, 3, 1)
-        product = (self.matrices.reshape(count, *self.matrices.shape[-3:]) @ columns).permute(0, 3, 1, 2)
-        rows = torch.zeros_like(flat[:, :, self.rows]).scatter_(-1, index, product)
-        result = torch.zeros_like(flat).index_copy_(2, self.rows, rows)
+        tables = tuple(table.reshape(count, *table.shape[len(self.index.shape) - 2 :]) for table in tables)
+        product = function(columns, *tables).permute(0, 3, 1, 2)
+        result = rows_of(outside).clone()
+        rows = result[:, :, self.rows].scatter_(-1, index, product)
+        result.index_copy_(2, self.rows, rows)
         ordered = [batch[axis] for axis in (*own, *shared)]
         result = result.reshape(*ordered, readout, sets, phase).movedim(-2, -3)
         return result.permute(*np.argsort([*own, *shared]).tolist(), *range(len(batch), len(batch) + 3))

@@ -1,0 +1,156 @@
+"""Posterior samples of MRI slices: the prior over complex images, conditioned on multi-coil k-space."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ornstein.core.denoisers import Denoiser
+from ornstein.core.inverse.posterior import LinearPosterior
+from ornstein.core.noise import KeyedNoise
+from ornstein.core.operators import LinearOperator
+from ornstein.core.paths import EDM
+from ornstein.core.solvers import Exponential, sample
+
+FIRST_SHIFT = 0.01  # Tikhonov weight of the SENSE image that the chain starts from; the maps have unit norm
+
+
+@dataclass(frozen=True, eq=False)
+class Channels(LinearOperator):
+    """Real and imaginary parts as complex images: (slices * samples, sets, 2, *space) to (slices, samples, sets, *space).
+
+    Args:
+        slices: number of slices in the batch, whose samples follow each other.
+    """
+
+    unitary: ClassVar[bool] = True
+    slices: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.view_as_complex(x.movedim(2, -1).contiguous())
+        return x.unflatten(0, (self.slices, -1))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return torch.view_as_real(y.flatten(0, 1)).movedim(-1, 2)
+
+
+class EachSet(Denoiser):
+    """The prior of one complex image, asked for each of the sets of maps: (batch, sets, 2, *space).
+
+    It notes the seconds that the network takes, and runs it in the given precision.
+    """
+
+    def __init__(self, prior: Denoiser, path: EDM, precision: str = "bf16") -> None:
+        super().__init__(path)
+        self.prior = prior.on(path)
+        self.precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        self.seconds = 0.0
+        self.evaluations = 0
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
+        start = time.perf_counter()
+        with torch.autocast(x_t.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None):
+            x0 = self.prior(x_t.flatten(0, 1), t)
+        x0 = x0.to(x_t.dtype).reshape(x_t.shape)
+        if x_t.device.type == "cuda":
+            torch.cuda.synchronize(x_t.device)
+        self.seconds += time.perf_counter() - start
+        self.evaluations += x_t.shape[0] * x_t.shape[1]
+        return x0
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """How posterior samples are drawn; the defaults need no tuning.
+
+    Args:
+        steps: noise levels, each one evaluation of the network a sample, at least 1.
+        samples: posterior samples a slice, at least 1.
+        seed: of the noise.
+        sigma_start, sigma_end: first and last noise level, in units of the image's scale.
+        rho: how the levels lie between them, see `EDM`.
+        iterations: of conjugate gradients at each level.
+        precision: of the network, "fp32", "bf16" or "fp16".
+    """
+
+    steps: int = 20
+    samples: int = 4
+    seed: int = 0
+    sigma_start: float = 1.0
+    sigma_end: float = 0.01
+    rho: float = 3.0
+    iterations: int = 4
+    precision: str = "bf16"
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorSamples:
+    """What `posterior_samples` gives.
+
+    Args:
+        images: complex (slices, samples, sets, *space).
+        network_seconds: time inside the network.
+        evaluations: images that went through the network.
+    """
+
+    images: Tensor
+    network_seconds: float
+    evaluations: int
+
+
+@torch.no_grad()
+def posterior_samples(
+    operator: LinearOperator,
+    measurement: Tensor,
+    prior: Denoiser,
+    error: Callable[[float], float],
+    noise: float,
+    settings: DiffusionSettings,
+    items: Sequence[int],
+    callback: Callable[[], None] | None = None,
+) -> PosteriorSamples:
+    """Samples of the images of some slices, given their k-space.
+
+    A chain of noise levels: at each the prior's x0_hat is brought to agree with the data and noised afresh to the
+    next level, x_r = x0_hat(y) + s_r z; the last x0_hat(y) is the sample.
+
+    Args:
+        operator: from (slices, samples, sets, *space) to data, `MultiCoil` say.
+        measurement: data of unit image scale, broadcastable over the samples: (slices, 1, coils, ...).
+        prior: of one complex image as two channels, of unit scale.
+        error: the prior's root-mean-square error at a noise level, see `error_curve`.
+        noise: standard deviation of real and imaginary part of the data, in the same units.
+        settings: see there.
+        items: the slices' numbers, which key the noise.
+        callback: called after each level.
+
+    Source: Chung, Lee, Ye (2024), Decomposed diffusion sampler, arXiv:2303.05754, algorithm 1 with eta = 1.
+    """
+    s = settings
+    count = len(items)
+    back_projection = operator.adjoint(measurement)
+    first = operator.solve(back_projection, FIRST_SHIFT, s.iterations)
+    channels = Channels(count)
+    start = channels.adjoint(first.expand(count, s.samples, *first.shape[2:]).contiguous())
+    path = EDM(s.sigma_end, s.sigma_start, s.rho)
+    each = EachSet(prior, path, s.precision)
+    posterior = LinearPosterior(
+        each, operator @ channels, measurement.expand(-1, s.samples, *measurement.shape[2:]), noise, error, s.iterations
+    )
+    keyed = KeyedNoise(s.seed, [item * 65536 + k for item in items for k in range(s.samples)])
+    x = start + s.sigma_start * keyed(0, start.shape, start.dtype, start.device)
+    if s.steps > 1:
+        each_step = None if callback is None else lambda state: callback()
+        x = sample(
+            posterior,
+            solver=Exponential(order=1, renoise=True),
+            steps=s.steps - 1,
+            x_start=x,
+            noise=keyed,
+            callback=each_step,
+        )
+    images = channels.forward(posterior(x, torch.zeros((), dtype=torch.float64)))
+    return PosteriorSamples(images, each.seconds, each.evaluations)
