@@ -44,7 +44,8 @@ class Exponential(Solver):
         noise   u_r = (a_r / a_t) u_t - s_r (1 + e) int exp(lambda_r - l) z_hat(l) dl + s_r sqrt(e (exp(2h) - 1)) z
 
     where the polynomial through the last `order` values stands for x0_hat (for z_hat = (u - a x0_hat) / s). The first
-    steps have only the values that there are. Where s_r = 0 the step is its limit, x_r = a_r x0_hat + b_r y; where s_t = 0
+    steps have only the values that there are; at order 3 the first is corrected, without another evaluation, once
+    x0_hat is known at its end (not with the published weights). Where s_r = 0 the step is its limit, x_r = a_r x0_hat + b_r y; where s_t = 0
     (a bridge at t = 1) it is ancestral, x_r = a_r x0_hat + b_r y + s_r z; both are of first order. Where a_t = 0 the next
     steps interpolate in a / s, which is 0 there and not infinite.
 
@@ -98,6 +99,11 @@ class Exponential(Solver):
         if self.corrector and (self.renoise or self.stochasticity):
             raise ValueError("a corrector needs a deterministic solver: stochasticity=0, renoise=False")
 
+    @property
+    def _corrects_start(self) -> bool:
+        """The first step's error would be of second order in all, so a third-order method corrects it (as UniC would)."""
+        return self.order == 3 and self.weights not in ("dpm", "b1", "b2") and not self.stochasticity
+
     def evaluations(self, steps: int) -> int:
         return steps
 
@@ -113,7 +119,7 @@ class Exponential(Solver):
     ) -> Tensor:
         plan, to_noise = _plan(self, denoiser.path, tuple(times.tolist()))
         evaluate, conditions = denoiser.along(times[:-1]), conditions or {}
-        first, x, _, history, anchor = state
+        first, x, last, history, anchor = state
         drifts = any(step.y for step in plan)
         assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
 
@@ -131,10 +137,12 @@ class Exponential(Solver):
             if to_noise is not None:
                 value = combine(x, to_noise[i][0], to_noise[i][1:2], (x0,), to_noise[i][2])
             if i and (corrector := plan[i - 1].corrector) is not None:
-                assert anchor is not None, "the saved state comes from a solver without a corrector"
-                x = combine(anchor, *corrector[:2], (value, *history), corrector[2])
+                assert anchor is not None and last is not None, "the saved state comes from another solver"
+                x = combine(
+                    anchor, *corrector[:2], (x0, last) if plan[i - 1].direct else (value, *history), corrector[2]
+                )
             history = (value, *history[: self.order - 1])
-            anchor = x if self.corrector else None
+            anchor, last = (None if step.corrector is None else x), x0
             x = combine(x, step.x, step.weights, (x0,) if step.direct else history, step.y)
             if step.z:
                 x.add_(noise(i + 1, x.shape, x.dtype, x.device), alpha=step.z)
@@ -174,7 +182,11 @@ class Exponential(Solver):
         """A step that starts or ends where the log-SNR is infinite, or one of the fully stochastic chain."""
         fresh = self.renoise or s_t == 0 or self.stochasticity > 0
         keep = 0.0 if fresh else s_r / s_t
-        return _Step(keep, (a_r - keep * a_t,), b_r - keep * b_t, s_r if fresh else 0.0, True, None)
+        drift = b_r - keep * b_t
+        # From a = 0 the integral over a / s of the line through both values is their mean.
+        corrected = (self.corrector or self._corrects_start) and a_t == 0 and not fresh and s_r > 0
+        corrector = (keep, (a_r / 2, a_r / 2), drift) if corrected else None
+        return _Step(keep, (a_r - keep * a_t,), drift, s_r if fresh else 0.0, True, corrector)
 
     def _steps(
         self, a: Array, b: Array, s: Array, log_snr: Array, at: NDArray[np.intp], k: int, infinite: bool
@@ -191,7 +203,7 @@ class Exponential(Solver):
         drift = b_r - keep * b_t
         weights = scale[:, None] * self._weights(h, log_snr[past], log_snr[at], infinite)
         corrector: list[tuple[float, tuple[float, ...], float] | None] = [None] * len(at)
-        if self.corrector:
+        if self.corrector or (self._corrects_start and k == 1):
             values = np.concatenate([log_snr[at + 1][:, None], log_snr[past]], axis=1)
             corrected = scale[:, None] * self._weights(h, values, log_snr[at], infinite)
             corrector = list(zip(keep.tolist(), map(tuple, corrected.tolist()), drift.tolist(), strict=True))
