@@ -38,6 +38,9 @@ VOLUMES = (".nii", ".nii.gz")
 KSPACES = (".h5", ".hdf5", ".mrd", ".cfl", ".npy")
 IMAGES = (".nii.gz", ".nii", ".cfl", ".npy")
 
+SURVEYED = 8
+"""Slices from which scale, noise and coil compression of a whole scan are found."""
+
 Axis = Annotated[int | None, Option(low=0, high=2, none="auto", metavar="A")]
 
 
@@ -139,27 +142,14 @@ def reconstruct(
         at_once = _slices_at_once(scan, settings["samples"], max_memory, place)
         made = Reconstruction.empty(scan, first, last, part, settings["samples"], keep_samples, reference=target)
         made.model = None if chosen is None else chosen.identity
-        objects = 0
-        for start in range(first, last, at_once):
-            stop = min(start + at_once, last)
-            rows = _reconstruct_part(
-                scan,
-                start,
-                stop,
-                chosen,
-                maps,
-                settings,
-                made,
-                _share(progress, start - first, stop - start, last - first),
-            )
-            objects += rows
+        numbers = _objects(scan, first, last, force)
+        work = _science(scan, numbers, chosen, maps, settings)
+        for start in range(0, len(numbers), at_once):
+            some = numbers[start : start + at_once]
+            kspaces = _taken(scan, some, maps)
+            made.fill(some, *work(kspaces, some, _share(progress, start, len(some), len(numbers))))
             if progress is not None:
-                progress(stop - first, last - first)
-        if objects == 0 and not force:
-            raise RefusedError(
-                f"{scan.path or 'k-space'}: no slice holds more than noise",
-                "check that it is k-space, centred; --force goes on regardless",
-            )
+                progress(start + len(some), len(numbers))
     assert np.isfinite(made.image).all(), "a reconstruction is not finite"
     return made.finish()
 
@@ -199,64 +189,70 @@ def train_model(settings: dict[str, Any], device: "torch.device", log: Callable[
 VERBS = (simulate, reconstruct)
 
 
-def _reconstruct_part(
-    scan: "Scan",
-    start: int,
-    stop: int,
-    model: "models.Model | None",
-    maps: Any,
-    settings: dict[str, Any],
-    made: Reconstruction,
-    progress: Any,
-) -> int:
-    """Reconstructs slices start to stop-1 into `made`; how many of them hold more than noise."""
+def _objects(scan: "Scan", first: int, last: int, force: bool) -> "np.ndarray":
+    """The numbers of the slices that hold more than noise; with `force` all, where none does.
+
+    Raises:
+        RefusedError: where none does.
+    """
     import numpy as np
 
     from ornstein.domains.mri.content import contains_object
 
-    kspace = scan.read(slice(start, stop))
-    holds = (
-        np.ones(len(kspace.data), bool)
-        if settings["force"]
-        else contains_object(kspace.data, kspace.mask, kspace.trajectory)
-    )
-    rows = np.flatnonzero(holds)
-    if rows.size:
-        taken = _taken(kspace, rows, kspace.sensitivities if maps is None else maps[start:stop])
-        made.fill(start + rows, *_reconstruct_slices(taken, model, start + rows, settings, progress))
-    return int(rows.size)
+    holds = [bool(contains_object(scan.load(n, n + 1).data, scan.mask, scan.trajectory)) for n in range(first, last)]
+    if not any(holds) and not force:
+        raise RefusedError(
+            f"{scan.path or 'k-space'}: no slice holds more than noise",
+            "check that it is k-space, centred; --force goes on regardless",
+        )
+    return first + np.flatnonzero(holds if any(holds) else np.ones(last - first, bool))
 
 
-def _reconstruct_slices(
-    kspace: "KSpace", model: "models.Model | None", numbers: "np.ndarray", settings: dict[str, Any], progress: Any
-) -> "tuple[np.ndarray, np.ndarray, list[str]]":
-    """The one place where the science is called.
+def _science(
+    scan: "Scan", numbers: "np.ndarray", model: "models.Model | None", maps: Any, settings: dict[str, Any]
+) -> Callable[..., Any]:
+    """The one place where the science is called: what all slices share is found, and the function of some made.
 
     Args:
-        kspace: some slices, with the user's maps where there are such.
+        scan: the scan.
+        numbers: the slices that will be reconstructed.
         model: the prior, for the diffusion method.
-        numbers: the slices' numbers in the scan, which key the noise.
+        maps: the user's own sensitivities of all slices, or None.
         settings: the options of `reconstruct` that concern the method.
-        progress: called with (done, total) of these slices, or None.
 
     Returns:
-        Complex images (samples, slices, readout, phase), residuals (slices,), warnings.
+        A function of (k-space of some slices, their numbers, progress or None) that gives complex images
+        (samples, slices, readout, phase), residuals (slices,) and warnings.
     """
-    from ornstein.domains.mri.reconstruction import reconstruct_slices
+    import numpy as np
 
+    from ornstein.domains.mri.reconstruction import reconstruct_slices, survey
+
+    spread = numbers[np.unique(np.linspace(0, len(numbers) - 1, SURVEYED).round().astype(int))]
+    seen = survey(_taken(scan, spread, maps), coil_compression=settings["coil_compression"], device=settings["device"])
     folder = None if model is None else model.folder
-    made = reconstruct_slices(kspace, model=folder, items=[int(n) for n in numbers], progress=progress, **settings)
-    return made.images, made.residual, made.warnings
+
+    def work(kspace: "KSpace", numbers: "np.ndarray", progress: Any) -> tuple[Any, Any, list[str]]:
+        made = reconstruct_slices(kspace, seen, model=folder, items=numbers.tolist(), progress=progress, **settings)
+        return made.images, made.residual, made.warnings
+
+    return work
 
 
-def _taken(kspace: "KSpace", rows: Any, sensitivities: Any) -> "KSpace":
-    """Some slices of a k-space, with these maps."""
+def _taken(scan: "Scan", numbers: "np.ndarray", maps: Any) -> "KSpace":
+    """Some slices of a scan, with the user's maps where there are such."""
     from dataclasses import replace
 
-    pick = lambda array: None if array is None else array[rows]  # noqa: E731
-    return replace(
-        kspace, data=kspace.data[rows], calibration=pick(kspace.calibration), sensitivities=pick(sensitivities)
-    )
+    import numpy as np
+
+    parts = [scan.read(slice(int(n), int(n) + 1)) for n in numbers]
+    own = None if maps is None else maps[numbers]
+
+    def joined(name: str) -> Any:
+        return None if getattr(parts[0], name) is None else np.concatenate([getattr(part, name) for part in parts])
+
+    stored = joined("sensitivities") if own is None else own
+    return replace(parts[0], data=joined("data"), calibration=joined("calibration"), sensitivities=stored)
 
 
 @contextlib.contextmanager

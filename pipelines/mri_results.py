@@ -231,11 +231,14 @@ def compare(
     """
     import numpy as np
 
-    from ornstein.domains.mri.measures import measure
+    from ornstein.datasets.kspace_simulation import choose_axes
+    from ornstein.domains.mri.measures import WINDOW, measure
 
     truth, notes = aligned(image, reference)
     inside = None if mask is None else np.abs(aligned(image, mask)[0]) > 0
-    return measure(np.abs(image.data), np.abs(truth), mask=inside, fit_scale=fit_scale), notes
+    thinnest = int(np.argmin(truth.shape))
+    axis = thinnest if truth.shape[thinnest] < WINDOW else choose_axes(image.affine)[0]
+    return measure(np.abs(image.data), np.abs(truth), mask=inside, fit_scale=fit_scale, slice_axis=axis), notes
 
 
 def aligned(image: "Volume", other: "Volume") -> tuple["np.ndarray", list[str]]:

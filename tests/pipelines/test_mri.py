@@ -38,17 +38,20 @@ def by_fourier(monkeypatch):
     """Root-sum-of-squares in the place of the science, in as many noisy copies as samples were asked for."""
     calls = []
 
-    def reconstruct(kspace, model, numbers, settings, progress):
-        calls.append((list(numbers), dict(settings)))
-        images = np.sqrt(np.square(np.abs(to_image(kspace.data))).sum(1))
-        noise = [
-            np.random.default_rng((settings["seed"], k)).standard_normal(images.shape)
-            for k in range(settings["samples"])
-        ]
-        drawn = np.stack([images + (0.1 * n if settings["samples"] > 1 else 0) for n in noise]).astype(np.complex64)
-        return drawn, np.full(len(images), 0.05), ["made by a test"]
+    def science(scan, numbers, model, maps, settings):
+        def work(kspace, numbers, progress):
+            calls.append((list(numbers), dict(settings)))
+            images = np.sqrt(np.square(np.abs(to_image(kspace.data))).sum(1))
+            noise = [
+                np.random.default_rng((settings["seed"], k)).standard_normal(images.shape)
+                for k in range(settings["samples"])
+            ]
+            drawn = np.stack([images + (0.1 * n if settings["samples"] > 1 else 0) for n in noise]).astype(np.complex64)
+            return drawn, np.full(len(images), 0.05), ["made by a test"]
 
-    monkeypatch.setattr(mri, "_reconstruct_slices", reconstruct)
+        return work
+
+    monkeypatch.setattr(mri, "_science", science)
     return calls
 
 
