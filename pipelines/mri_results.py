@@ -156,7 +156,7 @@ class Reconstruction(Result):
         if self.std is not None:
             self.measures["std_over_mean"] = float(self.std.sum() / max(np.abs(self.image).sum(), 1e-30))
         if self.reference is not None:
-            found, notes = compare(self._as_volume(), self.reference)
+            found, notes = compare(self.as_volume(), self.reference)
             self.measures |= found
             self.warnings += notes
         return self
@@ -181,7 +181,7 @@ class Reconstruction(Result):
         white = float(np.percentile(np.abs(image), 99.5)) or 1.0
         limits: list[tuple[float, float] | None] = [(-np.pi, np.pi) if self._part == "phase" else (0, white)]
         if self.reference is not None and self._part != "phase":
-            truth = np.abs(aligned(self._as_volume(), self.reference)[0])
+            truth = np.abs(aligned(self.as_volume(), self.reference)[0])
             volumes += [truth, image - truth]
             titles += ["reference", "error"]
             colours += ["gray", "RdBu_r"]
@@ -215,7 +215,8 @@ class Reconstruction(Result):
             panel.spines[side].set_visible(False)
         return made
 
-    def _as_volume(self) -> "Volume":
+    def as_volume(self) -> "Volume":
+        """The image with where it lies."""
         from ornstein.datasets.volumes import Volume
 
         return Volume(self.image, self.affine, self.header)

@@ -1,0 +1,87 @@
+"""The quickstart: every domain on a small input, beside its classical methods, in one report."""
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from ornstein.core.errors import UsageError
+from ornstein.pipelines import outputs
+from ornstein.pipelines.answers import Answer, table
+from ornstein.pipelines.console import Console, duration
+from ornstein.pipelines.options import Device, Seed
+from ornstein.pipelines.report import Report
+from ornstein.pipelines.signature import Option
+
+DEMONSTRATIONS = {"mri": "ornstein.pipelines.mri_quickstart:demonstrate"}
+"""For each domain a function of (folder, report, device, seed, console) that gives a `Demonstration`."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What a domain showed.
+
+    Args:
+        head: names of the columns.
+        rows: one a method, the method's name first.
+        model: {name, sha256} of the model.
+        said: one sentence on the outcome.
+    """
+
+    head: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    model: dict[str, str] | None
+    said: str
+
+
+def quickstart(
+    folder: str = "ornstein-quickstart",
+    *,
+    device: Device = "auto",
+    seed: Seed = 0,
+    overwrite: bool = False,
+    console: Annotated[Console | None, Option(hidden=True)] = None,
+) -> Answer:
+    """Runs every domain on a small input, compares with the classical methods and writes report.html.
+
+    Args:
+        folder: where the inputs, the results and report.html go
+        overwrite: replace what an earlier quickstart left there
+    """
+    console = console or Console()
+    root = Path(folder)
+    outputs.check_target(root, overwrite=True)
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file", "give another folder")
+    if root.is_dir() and any(root.iterdir()) and not overwrite:
+        raise UsageError(f"{root} is not empty", "give another folder, or replace with --overwrite")
+    root.mkdir(exist_ok=True)
+    start = time.monotonic()
+    page = Report("Ornstein quickstart", medical=True)
+    shown: dict[str, Demonstration] = {}
+    for domain, place in DEMONSTRATIONS.items():
+        module, _, name = place.partition(":")
+        demonstrate: Callable[..., Demonstration] = getattr(importlib.import_module(module), name)
+        (root / domain).mkdir(exist_ok=True)
+        page.part(domain)
+        shown[domain] = demonstrate(root / domain, page, device, seed, console)
+    page.save(root / "report.html", overwrite=True)
+    lines = []
+    for domain, one in shown.items():
+        lines += [f"{domain}: {one.said}", "", table(one.rows, one.head), ""]
+    lines.append(f"{root / 'report.html'} written in {duration(time.monotonic() - start)}")
+    record = {
+        "report": str(root / "report.html"),
+        "seconds": time.monotonic() - start,
+        "domains": {
+            domain: {
+                "model": one.model,
+                "methods": {row[0]: dict(zip(one.head[1:], row[1:], strict=True)) for row in one.rows},
+                "said": one.said,
+            }
+            for domain, one in shown.items()
+        },
+    }
+    return Answer(record, "\n".join(lines))
