@@ -21,12 +21,15 @@ from ornstein.datasets.volumes import UNKNOWN_GEOMETRY
 
 CODES = {"qform_code": 5, "sform_code": 5, "xyzt_units": 63}
 """The codes of NIfTI that are kept, and the largest that each can have."""
+UNREAD = ("true_sensitivities", "reconstruction_rss", "reconstruction_esc")
+"""Large datasets that no method reads."""
+
 MANTISSA = 12
 """Bits of mantissa that are kept of the simulator's true maps: a relative error of 1.2e-4."""
 
 
-def scan(file: h5py.File, path: Path) -> Scan:
-    """An open file as a scan.
+def scan(file: h5py.File, path: Path, truth: bool = False) -> Scan:
+    """An open file as a scan; with `truth` the true maps of a simulation can be asked for.
 
     Raises:
         InputError: naming the dataset or attribute that is not what it should be.
@@ -66,7 +69,10 @@ def scan(file: h5py.File, path: Path) -> Scan:
         if header is not None:
             codes.setdefault("xyzt_units", 2)  # millimetres
 
+    checked = truth
+
     def load(start: int, stop: int, truth: bool = False) -> Slices:
+        assert checked or not truth, "true maps of a file that was opened without"
         part = complex_slices(data, path, start, stop)
         part = part if data.ndim == 4 else part[:, None]
         cut = trajectory is None and readout != samples[0]
@@ -197,7 +203,7 @@ def _text(value: Any) -> str:
 
 
 def _is_code(value: Any, largest: int) -> bool:
-    return isinstance(value, int | np.integer) and 0 <= value <= largest
+    return isinstance(value, int | np.integer) and 0 <= int(value) <= largest
 
 
 def _number(value: Any) -> float | None:

@@ -15,11 +15,15 @@ CHUNK = 1 << 30
 INFLATION = 1000
 """A file that declares more than a GiB and more than this many times its own size is refused."""
 
-_checked: set[tuple[str, int, int]] = set()
+_checked: set[tuple] = set()
 
 
-def check(path: Path) -> None:
+def check(path: Path, unread: tuple[str, ...] = ()) -> None:
     """Passes where the file is HDF5 that can be read to its end.
+
+    Args:
+        path: the file.
+        unread: datasets whose values are not looked at, because nobody will read them.
 
     Raises:
         InputError: naming the file and what is wrong with it.
@@ -40,13 +44,13 @@ def check(path: Path) -> None:
         raise InputError(f"{path}: is empty", hint)
     if not found:
         raise InputError(f"{path}: is not an HDF5 file", hint)
-    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size, unread)
     if key in _checked:
         return
     try:
         # -P: the working directory is no place to import from.
         child = subprocess.run(
-            [sys.executable, "-P", "-m", __name__, str(path.resolve())],
+            [sys.executable, "-P", "-m", __name__, str(path.resolve()), *unread],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60 + stat.st_size / 2e7,
@@ -60,8 +64,8 @@ def check(path: Path) -> None:
     _checked.add(key)
 
 
-def walk(path: str) -> None:
-    """Reads every object and attribute of a file.
+def walk(path: str, unread: tuple[str, ...] = ()) -> None:
+    """Reads every object and attribute of a file, except the values of the datasets `unread`.
 
     Raises:
         Exception: of any kind, where something cannot be read.
@@ -94,7 +98,7 @@ def walk(path: str) -> None:
                 attributes(thing)
                 if isinstance(thing, h5py.Group):
                     groups.append(thing)
-                elif isinstance(thing, h5py.Dataset):
+                elif isinstance(thing, h5py.Dataset) and thing.name.lstrip("/") not in unread:
                     _read(thing, size)
 
 
@@ -121,10 +125,10 @@ def _read(dataset, size: int) -> None:  # an h5py.Dataset, which is not imported
         dataset[start : start + rows]
 
 
-def main(path: str) -> int:
+def main(path: str, *unread: str) -> int:
     """The child: exit status 0 for a sound file; 3 with one line on standard output for a damaged one."""
     try:
-        walk(path)
+        walk(path, unread)
     except BaseException as error:  # anything at all: the parent wants one line
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(line[:200])
@@ -133,4 +137,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -8,7 +8,6 @@ Source: Inati et al. (2017), ISMRM Raw data format, 10.1002/mrm.26089.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +19,9 @@ from ornstein.datasets.arrays import spool
 from ornstein.datasets.fourier import crop, crop_readout, to_image
 from ornstein.datasets.ismrmrd_geometry import geometry, slice_order
 from ornstein.datasets.ismrmrd_header import Header, parse
+from ornstein.datasets.ismrmrd_lines import lines, sort, whitening
 from ornstein.datasets.kspace import Scan, Slices
 from ornstein.datasets.volumes import UNKNOWN_GEOMETRY
-
-BATCH = 256
-"""Lines read at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +31,15 @@ class Grid:
     Args:
         lines: complex64 (groups, steps, coils, readout); a group is a slice, or a partition of a 3D scan.
         counts: int (groups, steps).
-        first: the group and step that lines[0, 0] is.
+        first: the step that lines[:, 0] is.
     """
 
     lines: np.ndarray
     counts: np.ndarray
-    first: tuple[int, int]
+    first: int = 0
 
     def add(self, group: int, step: int, start: int, line: np.ndarray) -> None:
-        place = (group - self.first[0], step - self.first[1])
+        place = (group, step - self.first)
         self.lines[place][:, start : start + line.shape[1]] += line
         self.counts[place] += 1
 
@@ -65,7 +62,7 @@ def scan(group: h5py.Group, path: Path) -> Scan:
     """
     header = parse(_xml(group, path), path, "the XML header")
     heads = group["data"].fields("head")[:]
-    use, noise, calibration, warnings = _sort(heads, path)
+    use, noise, calibration, warnings = sort(heads, path)
     first = heads[np.flatnonzero(use)[0]]
     has_trajectory = first["trajectory_dimensions"] > 0
     if header.trajectory == "epi":
@@ -87,7 +84,7 @@ def scan(group: h5py.Group, path: Path) -> Scan:
         raise InputError(
             f"{path}: lines differ in their number of coils (active_channels)", "store one coil configuration"
         )
-    whiten, noise_std = _whitening(group, noise, heads, first, coils, header, path)
+    whiten, noise_std = whitening(group, noise, heads, first, coils, header, path)
     if header.trajectory != "cartesian":
         return _spokes(group, heads, use, header, whiten, noise_std, path, warnings)
 
@@ -109,7 +106,7 @@ def scan(group: h5py.Group, path: Path) -> Scan:
             groups[slices == number] = i
         calibration &= groups >= 0  # of a slice that was never imaged
 
-    image = _fill(group, heads, use, groups, step, (len(order), steps), header, whiten, coils, path)
+    image = _fill(group, heads, use, groups, step, (len(order), steps), header, whiten, path, True)
     counts = image.counts > 0
     mask = counts if volumetric else counts.any(0)
     if not volumetric and (counts != mask).any():
@@ -117,11 +114,9 @@ def scan(group: h5py.Group, path: Path) -> Scan:
     per_line = image.counts[counts]
     if noise_std is not None:
         noise_std /= math.sqrt(per_line.mean())
-    block = (
-        _fill(group, heads, calibration, groups, step, (len(order), steps), header, whiten, coils, path)
-        if calibration.any()
-        else None
-    )
+    block = None
+    if calibration.any():
+        block = _fill(group, heads, calibration, groups, step, (len(order), steps), header, whiten, path, False)
     readout = header.readout(header.encoded.matrix[0])
     data = _images(image, readout, volumetric)
     center = _calibration(block, readout, volumetric)
@@ -136,100 +131,6 @@ def scan(group: h5py.Group, path: Path) -> Scan:
 
 _SCANNER = {**UNKNOWN_GEOMETRY, "qform_code": 1, "sform_code": 1, "xyzt_units": 2}
 """Scanner coordinates in mm."""
-
-
-def _flag(heads: np.ndarray, *names: str) -> np.ndarray:
-    """Which lines carry any of these flags of ISMRMRD."""
-    from ismrmrd import constants
-
-    bits = 0
-    for name in names:
-        bits |= 1 << (getattr(constants, f"ACQ_IS_{name}") - 1)
-    return (heads["flags"] & np.uint64(bits)) != 0
-
-
-def _sort(heads: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Which lines are of the image, of the noise scan, and of the calibration; the rest is left out."""
-    noise = _flag(heads, "NOISE_MEASUREMENT")
-    other = _flag(
-        heads, "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA",
-        "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
-    )  # fmt: skip
-    here = (heads["encoding_space_ref"] == 0) & ~noise & ~other
-    both = _flag(heads, "PARALLEL_CALIBRATION_AND_IMAGING")
-    calibration = here & (_flag(heads, "PARALLEL_CALIBRATION") | both)
-    use = here & (~calibration | both)
-    if not use.any():
-        raise InputError(
-            f"{path}: no lines of an image; {len(heads)} lines in all", "it holds noise, calibration or navigators only"
-        )
-    warnings = []
-    for name in ("contrast", "phase", "repetition", "set"):
-        values = heads["idx"][name]
-        first = values[use].min()
-        if (values[use] != first).any():
-            warnings.append(f"{len(np.unique(values[use]))} values of idx.{name}: only the first was read")
-            use &= values == first
-            calibration &= values == first
-    return use, noise, calibration, warnings
-
-
-def _batches(
-    group: h5py.Group, heads: np.ndarray, wanted: np.ndarray, path: Path
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The wanted lines in the order of the file: their number, samples (coils, n) and trajectory, reversed ones turned."""
-    reverse = _flag(heads, "REVERSE")
-    data = group["data"]
-    for start in range(0, len(heads), BATCH):
-        if not wanted[start : start + BATCH].any():
-            continue
-        lines = data[start : start + BATCH]
-        for row in np.flatnonzero(wanted[start : start + BATCH]):
-            i, head = start + int(row), lines["head"][row]
-            coils, samples, dimensions = (
-                int(head["active_channels"]),
-                int(head["number_of_samples"]),
-                int(head["trajectory_dimensions"]),
-            )
-            values, places = lines["data"][row], lines["traj"][row]
-            if values.size != 2 * coils * samples or places.size != dimensions * samples:
-                raise InputError(
-                    f"{path}: line {i} has {values.size} values; {coils} coils of {samples} samples want {2 * coils * samples}",
-                    "the file is damaged",
-                )
-            line = np.array(values, np.float32).view(np.complex64).reshape(coils, samples)
-            line[:, : int(head["discard_pre"])] = 0
-            line[:, samples - int(head["discard_post"]) :] = 0
-            turn = slice(None, None, -1) if reverse[i] else slice(None)
-            yield i, line[:, turn], np.asarray(places, np.float32).reshape(samples, dimensions)[turn]
-
-
-def _whitening(
-    group: h5py.Group, noise: np.ndarray, heads: np.ndarray, first: np.void, coils: int, header: Header, path: Path
-) -> tuple[np.ndarray | None, float | None]:
-    """The matrix W with W C W^H = 2 I for the noise covariance C, which makes noise of unit real and imaginary part.
-
-    Noise in a line grows with the receiver's bandwidth, hence the ratio of the sample times.
-
-    Source: Pruessmann et al. (2001), 10.1002/mrm.1241, appendix; Kellman and McVeigh (2005), 10.1002/mrm.20713.
-    """
-    if not noise.any():
-        return None, None
-    covariance, count = np.zeros((coils, coils), np.complex128), 0
-    for _, line, _ in _batches(group, heads, noise, path):
-        covariance += line @ line.conj().T
-        count += line.shape[1]
-    scanned = heads[np.flatnonzero(noise)[0]]
-    times = (float(first["sample_time_us"]), float(scanned["sample_time_us"]))
-    ratio = times[0] / times[1] * header.noise_bandwidth if min(times) > 0 else 1.0
-    try:
-        factor = np.linalg.cholesky(covariance / count)
-    except np.linalg.LinAlgError as error:
-        raise InputError(
-            f"{path}: the noise scan has no regular covariance ({count} samples of {coils} coils)",
-            "leave the noise scan out, or the broken coil",
-        ) from error
-    return (math.sqrt(2 * ratio) * np.linalg.inv(factor)).astype(np.complex64), 1.0
 
 
 def _place(
@@ -247,30 +148,23 @@ def _place(
 
 def _fill(
     group: h5py.Group, heads: np.ndarray, wanted: np.ndarray, groups: np.ndarray, step: np.ndarray, shape: tuple[int, int], header: Header,
-    whiten: np.ndarray | None, coils: int, path: Path,
+    whiten: np.ndarray | None, path: Path, whole: bool,
 ) -> Grid:  # fmt: skip
-    """The wanted lines on a grid (groups, steps), no larger than they need."""
-    readout = header.encoded.matrix[0]
-    low = (0, int(step[wanted].min()))
-    high = (shape[0], int(step[wanted].max()) + 1)
-    if step[wanted].size and (shape[1] - (high[1] - low[1])) < shape[1] // 2:
-        low, high = (0, 0), shape  # an image: the whole matrix
-    size = (high[0] - low[0], high[1] - low[1])
-    grid = Grid(spool((*size, coils, readout)), np.zeros(size, int), low)
-    for i, line, _ in _batches(group, heads, wanted, path):
-        samples, center = line.shape[1], int(heads["center_sample"][i])
-        if samples == readout:
-            start = 0
-        else:
-            if heads["flags"][i] & (1 << 21):  # ACQ_IS_REVERSE: the center counts from the other end
-                center = samples - 1 - center
-            start = readout // 2 - center
+    """The wanted lines on a grid (groups, steps): the `whole` of it, or the steps from the first to the last of them."""
+    readout, coils = header.encoded.matrix[0], int(heads["active_channels"][wanted][0])
+    low, high = (0, shape[1]) if whole else (int(step[wanted].min()), int(step[wanted].max()) + 1)
+    grid = Grid(spool((shape[0], high - low, coils, readout)), np.zeros((shape[0], high - low), int), low)
+    for line in lines(group, heads, wanted, path):
+        samples = line.samples.shape[1]
+        # A line that fills the matrix can only start at 0, whatever its center says.
+        start = 0 if samples == readout else readout // 2 - line.center
         if start < 0 or start + samples > readout:
             raise InputError(
-                f"{path}: line {i} has {samples} samples with center_sample {center}, outside a matrix of {readout}",
+                f"{path}: line {line.number} has {samples} samples with its center at {line.center}, outside a matrix of {readout}",
                 "encodedSpace in the header does not fit the lines",
             )
-        grid.add(int(groups[i]), int(step[i]), start, line if whiten is None else whiten @ line)
+        values = line.samples if whiten is None else whiten @ line.samples
+        grid.add(int(groups[line.number]), int(step[line.number]), start, values)
     return grid
 
 
@@ -297,7 +191,7 @@ def _calibration(grid: Grid | None, readout: int, volumetric: bool) -> np.ndarra
     groups = _run(counts[:, steps].all(1)) if volumetric else slice(None)
     if steps.stop == steps.start or counts[groups, steps].size == 0:
         return None
-    return _images(Grid(grid.lines[groups, steps], grid.counts[groups, steps], grid.first), readout, volumetric)
+    return _images(Grid(grid.lines[groups, steps], grid.counts[groups, steps]), readout, volumetric)
 
 
 def _run(sampled: np.ndarray) -> slice:
@@ -342,18 +236,20 @@ def _spokes(
     places = np.zeros((spokes, int(samples[0]), 2), np.float32)
     done = np.zeros(len(order), int)
     number = {int(n): i for i, n in enumerate(order)}
-    for i, line, place in _batches(group, heads, use, path):
-        which = number[int(heads["idx"]["slice"][i])]
+    for line in lines(group, heads, use, path):
+        which = number[int(heads["idx"]["slice"][line.number])]
         spoke = done[which]
         done[which] += 1
-        data[which, :, spoke] = line if whiten is None else whiten @ line
+        data[which, :, spoke] = line.samples if whiten is None else whiten @ line.samples
+        place = line.places[:, :2]
         if place.shape[1] < 2:
             raise InputError(
-                f"{path}: line {i} has a trajectory of {place.shape[1]} dimensions", "wanted: (readout, phase)"
+                f"{path}: line {line.number} has a trajectory of {place.shape[1]} dimensions",
+                "wanted: (readout, phase)",
             )
         if which == 0:
-            places[spoke] = place[:, :2]
-        elif not np.allclose(places[spoke], place[:, :2], atol=1e-5 * max(1.0, float(np.abs(places).max()))):
+            places[spoke] = place
+        elif not np.allclose(places[spoke], place, atol=1e-5 * max(1.0, float(np.abs(places).max()))):
             raise InputError(f"{path}: slices have different trajectories", "store such slices to a file each")
     matrix = header.recon.matrix[:2]
     if np.abs(places).max() <= 0.525:

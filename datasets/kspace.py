@@ -203,15 +203,19 @@ def read_kspace(path: str | os.PathLike, slices: slice | None = None, truth: boo
     Raises:
         InputError: for a file that cannot be read or does not hold k-space.
     """
-    with open_kspace(path) as scan:
+    with open_kspace(path, truth) as scan:
         return scan.read(slices, truth)
 
 
 @contextmanager
-def open_kspace(path: str | os.PathLike) -> Iterator[Scan]:
+def open_kspace(path: str | os.PathLike, truth: bool = False) -> Iterator[Scan]:
     """A k-space file, open: `with open_kspace(path) as scan: scan.read(slice(0, 8))`.
 
     Every sample is looked at once, a slice at a time, so that a fault in the last slice is known before work starts.
+
+    Args:
+        path: as `read_kspace`.
+        truth: whether the true maps of a simulation will be asked for; they are large, and looked at only then.
 
     Raises:
         InputError: as `read_kspace`.
@@ -230,10 +234,10 @@ def open_kspace(path: str | os.PathLike) -> Iterator[Scan]:
         from ornstein.datasets import fastmri, ismrmrd
         from ornstein.datasets.hdf5_check import check
 
-        check(file)
+        check(file, () if truth else fastmri.UNREAD)
         with h5py.File(file, "r") as opened:
             if "kspace" in opened:
-                yield survey(fastmri.scan(opened, file))
+                yield survey(fastmri.scan(opened, file, truth))
             elif (group := ismrmrd.find(opened)) is not None:
                 yield survey(ismrmrd.scan(group, file))
             else:
@@ -321,7 +325,8 @@ def survey(scan: Scan) -> Scan:
             f"{_name(scan.path)}: k-space is empty, shape {(scan.slices, scan.coils, *scan.samples)}",
             "nothing was measured",
         )
-    sampled = np.zeros(scan.samples, bool)
+    known = scan.mask is not None or scan.trajectory is not None
+    sampled, measured = np.zeros(scan.samples, bool), False
     for i in range(scan.slices):
         part = scan.load(i, i + 1)
         for name, array in zip(part._fields, part, strict=True):
@@ -333,14 +338,14 @@ def survey(scan: Scan) -> Scan:
                 )
         if part.sensitivities is not None and i == 0:
             _check_maps(part.sensitivities, 1, scan.coils, scan.shape, scan.path)
-        sampled |= (part.data != 0).any((0, 1))
-    if scan.mask is not None:
-        sampled &= scan.mask
-    if not sampled.any():
+        measured = measured or bool((part.data if scan.mask is None else part.data[..., scan.mask]).any())
+        if not known:
+            sampled |= (part.data != 0).any((0, 1))
+    if not measured:
         raise InputError(
             f"{_name(scan.path)}: k-space is zero everywhere", "nothing was measured, or the wrong array was stored"
         )
-    if scan.mask is not None or scan.trajectory is not None:
+    if known:
         return scan
     lines = sampled.any(0)
     return replace(scan, mask=lines if sampled[:, lines].mean() > 0.98 else sampled)
@@ -348,7 +353,9 @@ def survey(scan: Scan) -> Scan:
 
 def finite(array: np.ndarray) -> bool:
     """Whether no value is NaN or infinite."""
-    return bool(np.isfinite(array).all())
+    flat = np.ascontiguousarray(array).view(array.real.dtype).ravel()
+    # NaN and infinity survive a sum of squares, which is much faster than a look at each; a sum may also overflow.
+    return bool(np.isfinite(np.dot(flat, flat))) or bool(np.isfinite(flat).all())
 
 
 def _name(path: Path | None) -> str:

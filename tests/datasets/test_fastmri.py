@@ -25,7 +25,7 @@ HEADER = """<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMR
 def trusted():
     """The files here are sound: no child process looks at each (test_hdf5_check.py tests that)."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hdf5_check, "check", lambda path: None)
+        patch.setattr(hdf5_check, "check", lambda *_: None)
         yield
 
 
@@ -46,7 +46,9 @@ def test_multicoil_file_is_read_and_its_reference_is_not(tmp_path):
     data = values(3, 2, 6, 8)
     data[..., [1, 5]] = 0
     attributes = {"max": np.nan, "norm": "never read", "acquisition": "AXT1", "patient_id": "0"}
-    kspace = read_kspace(stored(tmp_path / "k.h5", attributes, kspace=data, reconstruction_rss=np.full((3, 6, 6), np.nan)))
+    kspace = read_kspace(
+        stored(tmp_path / "k.h5", attributes, kspace=data, reconstruction_rss=np.full((3, 6, 6), np.nan))
+    )
     assert np.array_equal(kspace.data, data)
     assert np.flatnonzero(~kspace.mask).tolist() == [1, 5]
     assert kspace.sensitivities is None and kspace.noise_std is None
@@ -94,7 +96,9 @@ def test_a_readout_that_was_cropped_before_is_left(tmp_path):
 
 def test_header_may_be_bytes_in_an_array_without_name_space(tmp_path):
     text = HEADER.format(x=8).replace(' xmlns="http://www.ismrm.org/ISMRMRD"', "")
-    path = stored(tmp_path / "k.h5", kspace=values(1, 1, 16, 10), ismrmrd_header=np.array(text.encode(), object).astype("S"))
+    path = stored(
+        tmp_path / "k.h5", kspace=values(1, 1, 16, 10), ismrmrd_header=np.array(text.encode(), object).astype("S")
+    )
     assert read_kspace(path).shape == (8, 10)
 
 

@@ -17,7 +17,9 @@ from ornstein.datasets.kspace import read_kspace
 def whole(tmp_path):
     path = tmp_path / "whole.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("kspace", data=np.ones((4, 2, 64, 64), np.complex64), chunks=(1, 2, 64, 8), compression="gzip")
+        file.create_dataset(
+            "kspace", data=np.ones((4, 2, 64, 64), np.complex64), chunks=(1, 2, 64, 8), compression="gzip"
+        )
         file["group/text"] = "text"
         file["group/again"] = file["kspace"]  # a second name of the same object
         file["group/nothing"] = h5py.SoftLink("/nowhere")
@@ -34,7 +36,11 @@ def test_a_sound_file_passes_and_is_looked_at_once(whole, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "empty"), (b"this is not what it says\n" * 40, "not an HDF5 file"), (b"\x89HDF\r\n\x1a\n" + bytes(900), "damaged")],
+    [
+        (b"", "empty"),
+        (b"this is not what it says\n" * 40, "not an HDF5 file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(900), "damaged"),
+    ],
     ids=["empty", "text", "signature only"],
 )
 def test_what_is_no_hdf5_is_refused_by_name(tmp_path, content, words):
@@ -72,6 +78,22 @@ def test_a_child_that_crashes_is_an_input_error(whole, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, -11, b"", b""))
     with pytest.raises(InputError, match=r"whole\.h5.*status -11"):
         check(whole)
+
+
+def test_damage_in_what_nobody_reads_is_no_hindrance_until_it_is_asked_for(tmp_path):
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        file["kspace"] = np.ones((1, 2, 4, 4), np.complex64)
+        maps = file.create_dataset(
+            "true_sensitivities", (1, 2, 64, 64), np.complex64, chunks=(1, 2, 64, 64), compression="gzip"
+        )
+        maps[...] = np.random.default_rng(0).normal(size=maps.shape).astype(np.complex64)
+        place = maps.id.get_chunk_info(0)
+    content = bytearray((tmp_path / "k.h5").read_bytes())
+    content[place.byte_offset : place.byte_offset + place.size] = bytes(place.size)
+    (tmp_path / "k.h5").write_bytes(content)
+    assert read_kspace(tmp_path / "k.h5").coils == 2
+    with pytest.raises(InputError, match=r"k\.h5.*damaged"):
+        read_kspace(tmp_path / "k.h5", truth=True)
 
 
 def test_values_in_other_files_are_refused(tmp_path):

@@ -113,7 +113,11 @@ def test_arrays_that_are_no_kspace_are_refused_by_name(tmp_path, array, words):
 
 def test_paths_that_are_no_files_are_refused_by_name(tmp_path):
     (tmp_path / "k.dat").write_bytes(b"x")
-    for path, words in ((tmp_path, "folder"), (tmp_path / "absent.h5", "absent.h5: no such file"), (tmp_path / "k.dat", "k.dat")):
+    for path, words in (
+        (tmp_path, "folder"),
+        (tmp_path / "absent.h5", "absent.h5: no such file"),
+        (tmp_path / "k.dat", "k.dat"),
+    ):
         with pytest.raises(InputError, match=words), open_kspace(path):
             pass
 

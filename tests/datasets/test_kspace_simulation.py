@@ -150,12 +150,14 @@ def test_another_seed_is_another_scan_and_the_same_seed_the_same():
 
 @pytest.mark.parametrize("pattern", ["random", "poisson", "radial"])
 def test_a_simulated_file_is_the_simulation_with_the_geometry_of_the_volume(tmp_path, monkeypatch, pattern):
-    monkeypatch.setattr(hdf5_check, "check", lambda path: None)
+    monkeypatch.setattr(hdf5_check, "check", lambda *_: None)
     affine = np.array([[0, 0, 1.2, -20], [-1.1, 0, 0, 30], [0, 1, 0, -9], [0, 0, 0, 1]])
     header = {"qform_code": 1, "sform_code": 2, "xyzt_units": 2, "descrip": "head"}
     seen = []
     options = {"coils": 3, "acceleration": 2, "pattern": pattern, "seed": 5}
-    scan = simulate_to(tmp_path / "k.h5", Volume(head(), affine, header), progress=lambda i, n: seen.append((i, n)), **options)
+    scan = simulate_to(
+        tmp_path / "k.h5", Volume(head(), affine, header), progress=lambda i, n: seen.append((i, n)), **options
+    )
     expected = simulate(head(), affine, **options)
     again = read_kspace(tmp_path / "k.h5", truth=True)
     assert np.array_equal(again.data, expected.data)
@@ -171,14 +173,23 @@ def test_a_simulated_file_is_the_simulation_with_the_geometry_of_the_volume(tmp_
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"coils": 0}, "coils"), ({"acceleration": 0.5}, "acceleration"), ({"noise": -1}, "noise"), ({"pattern": "spiral"}, "pattern"), ({"seed": -1}, "seed")],
+    [
+        ({"coils": 0}, "coils"),
+        ({"acceleration": 0.5}, "acceleration"),
+        ({"noise": -1}, "noise"),
+        ({"pattern": "spiral"}, "pattern"),
+        ({"seed": -1}, "seed"),
+    ],
 )
 def test_options_out_of_range_are_wrong_usage(options, words):
     with pytest.raises(UsageError, match=words):
         simulate_scan(head(), np.eye(4), **options)
 
 
-@pytest.mark.parametrize(("volume", "words"), [(np.zeros((4, 4, 4)), "zero"), (np.ones((4, 4)), "shape"), (np.full((4, 4, 4), np.nan), "NaN")])
+@pytest.mark.parametrize(
+    ("volume", "words"),
+    [(np.zeros((4, 4, 4)), "zero"), (np.ones((4, 4)), "shape"), (np.full((4, 4, 4), np.nan), "NaN")],
+)
 def test_volumes_without_a_head_are_input_errors(volume, words):
     with pytest.raises(InputError, match=words):
         simulate_scan(volume, np.eye(4))
@@ -210,6 +221,10 @@ def test_spline_keeps_what_it_goes_through_and_constants(length, knots):
 
 
 def test_real_heads_are_cut_as_a_radiologist_would(shared_data):
-    for name, axes in (("aomic_sub-0001_desc-conform_T1w", (1, 2, 0)), ("fnndsc_eun_T1w", (2, 1, 0)), ("colin27_papaya_T1w", (2, 1, 0))):
+    for name, axes in (
+        ("aomic_sub-0001_desc-conform_T1w", (1, 2, 0)),
+        ("fnndsc_eun_T1w", (2, 1, 0)),
+        ("colin27_papaya_T1w", (2, 1, 0)),
+    ):
         volume = read_volume(shared_data / f"medical/mri/{name}.nii.gz")
         assert choose_axes(volume.affine) == axes

@@ -24,7 +24,9 @@ def test_acceleration_counts_the_full_centre_exactly(lines, acceleration, patter
     assert mask[first : first + center].all() and mask[lines // 2]
 
 
-@pytest.mark.parametrize(("acceleration", "share"), [(1, 0.08), (4, 0.08), (6, 0.06), (8, 0.04), (12, 0.04), (25, 0.02)])
+@pytest.mark.parametrize(
+    ("acceleration", "share"), [(1, 0.08), (4, 0.08), (6, 0.06), (8, 0.04), (12, 0.04), (25, 0.02)]
+)
 def test_automatic_centre_is_eight_percent_at_4x_and_four_at_8x(acceleration, share):
     assert automatic_center(acceleration) == pytest.approx(share)
 
@@ -72,7 +74,11 @@ def test_poisson_disc_is_denser_at_the_centre_and_even_in_angle():
     radius = np.hypot(x, y)
     density = [mask[(radius >= low) & (radius < low + 32)].mean() for low in (16, 48, 80, 112)]
     assert density == sorted(density, reverse=True) and density[0] > 3 * density[-1]
-    quarters = [mask[rows, columns].mean() for rows in (slice(0, 128), slice(128, 256)) for columns in (slice(0, 128), slice(128, 256))]
+    quarters = [
+        mask[rows, columns].mean()
+        for rows in (slice(0, 128), slice(128, 256))
+        for columns in (slice(0, 128), slice(128, 256))
+    ]
     assert max(quarters) < 1.05 * min(quarters)  # about 2700 points each, spread more evenly than chance
 
 

@@ -84,7 +84,9 @@ def test_a_last_axis_of_one_volume_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "words"), [((4, 5), "2D"), ((4, 5, 6, 2), "4D"), ((4, 5, 6, 1, 3), "5D")], ids=["plane", "series", "vectors"]
+    ("shape", "words"),
+    [((4, 5), "2D"), ((4, 5, 6, 2), "4D"), ((4, 5, 6, 1, 3), "5D")],
+    ids=["plane", "series", "vectors"],
 )
 def test_other_than_three_axes_are_refused_by_their_number(tmp_path, shape, words):
     with pytest.raises(InputError, match=f"a.nii.*{words}"):
