@@ -2,32 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ornstein.core.networks.embedding import NoiseEmbedding
+from ornstein.core.networks.patches import fold, pad, unfold
+
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-
-
-class NoiseEmbedding(nn.Module):
-    """Fourier features of the noise label and a two-layer perceptron: (batch,) to (batch, width).
-
-    Source: Tancik et al. (2020), Fourier features, arXiv:2006.10739, as used by Karras et al. (2022), arXiv:2206.00364.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, width: int, features: int = 64, scale: float = 2.0) -> None:
-        super().__init__()
-        # A fixed draw: the frequencies are part of the definition and are stored with the weights.
-        generator = torch.Generator().manual_seed(0)
-        self.register_buffer("frequencies", 2 * math.pi * scale * torch.randn(features, generator=generator))
-        self.layers = nn.Sequential(nn.Linear(2 * features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-
-    def forward(self, label: Tensor) -> Tensor:
-        angle = label.float()[:, None] * self.frequencies.float()
-        return self.layers(torch.cat([angle.cos(), angle.sin()], dim=1))
 
 
 class ResidualBlock(nn.Module):
@@ -114,10 +98,19 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         convolution = CONVOLUTIONS[dims]
-        self.settings = dict(
-            dims=dims, in_channels=in_channels, out_channels=out_channels, channels=list(channels), blocks=blocks,
-            attention=list(attention), heads=heads, embedding=embedding, groups=groups, patch=patch, dropout=dropout,
-        )  # fmt: skip
+        self.settings: dict[str, Any] = {
+            "dims": dims,
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "channels": list(channels),
+            "blocks": blocks,
+            "attention": list(attention),
+            "heads": heads,
+            "embedding": embedding,
+            "groups": groups,
+            "patch": patch,
+            "dropout": dropout,
+        }
         self.dims, self.patch, self.multiple = dims, patch, patch * 2 ** (len(channels) - 1)
         self.embedding = NoiseEmbedding(embedding)
         self.first = convolution(in_channels * patch**dims, channels[0], 3, padding=1)
@@ -156,7 +149,7 @@ class UNet(nn.Module):
         if features is not None:
             x = torch.cat([x, features.to(x.dtype)], dim=1)
         space = x.shape[2:]
-        x = self._fold(self._pad(x))
+        x = fold(pad(x, self.multiple), self.patch)
         if self.dims == 2:
             x = x.contiguous(memory_format=torch.channels_last)
         embedding = self.embedding(noise_label)
@@ -177,31 +170,4 @@ class UNet(nn.Module):
             if level < self.levels - 1:
                 h = self.grow[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
         h = self.last(F.silu(self.last_norm(h)))
-        return self._unfold(h)[(..., *(slice(n) for n in space))]
-
-    def _pad(self, x: Tensor) -> Tensor:
-        missing = [-n % self.multiple for n in x.shape[2:]]
-        if not any(missing):
-            return x
-        # Reflection keeps the noise what it is; where the size is too small for it, the edge is repeated.
-        mode = "reflect" if all(m < n for m, n in zip(missing, x.shape[2:], strict=True)) else "replicate"
-        return F.pad(x, [p for m in reversed(missing) for p in (0, m)], mode=mode)
-
-    def _fold(self, x: Tensor) -> Tensor:
-        if self.patch == 1:
-            return x
-        p = self.patch
-        shape = [k for n in x.shape[2:] for k in (n // p, p)]
-        x = x.reshape(*x.shape[:2], *shape)
-        outer, inner = range(2, x.ndim, 2), range(3, x.ndim, 2)
-        return x.permute(0, 1, *inner, *outer).flatten(1, 1 + self.dims)
-
-    def _unfold(self, x: Tensor) -> Tensor:
-        if self.patch == 1:
-            return x
-        x = x.unflatten(1, (-1, *[self.patch] * self.dims))
-        pairs = [k for d in range(self.dims) for k in (2 + self.dims + d, 2 + d)]
-        x = x.permute(0, 1, *pairs)
-        for d in range(self.dims):
-            x = x.flatten(2 + d, 3 + d)
-        return x
+        return unfold(h, self.patch)[(..., *(slice(n) for n in space))]
