@@ -33,7 +33,7 @@ COMMANDS = {
     "models": "list the shipped models, or show one",
     "quickstart": "run every domain on a small input, compare with the classical methods, write a report",
     "train": "train a model from a configuration file",
-    "workflow": "copy a workflow for many files into a folder",
+    "workflow": "copy a workflow for many files into a folder, or report on many results",
     "doctor": "check this installation",
 }
 
@@ -115,7 +115,10 @@ def _root() -> dict[str, Entry]:
         "list": _command("models list", "models", "list_models", "list the shipped models"),
         "show": _command("models show", "models", "show_model", "show a model's card"),
     }
-    workflow = {"init": _command("workflow init", "workflow", "init", "copy a workflow into a folder")}
+    workflow = {
+        "init": _command("workflow init", "workflow", "init", "copy a workflow into a folder"),
+        "report": _command("workflow report", "summary", "summarise", "one page and one table about many results"),
+    }
     commands["evaluate"] = Entry(COMMANDS["evaluate"], _evaluations)
     commands["models"] = Entry(COMMANDS["models"], lambda: models)
     commands["workflow"] = Entry(COMMANDS["workflow"], lambda: workflow)
@@ -171,7 +174,8 @@ def _run_command(name: str, module: str, function: str, words: list[str]) -> int
     parser = _Parser(f"ornstein {name}", _first_line(call))
     places = positionals(call)
     for place in places:
-        extra = {} if place.required else {"nargs": "?", "default": place.default}
+        extra: dict[str, Any] = {"nargs": "+"} if place.many else {}
+        extra = extra if place.required else {"nargs": "?", "default": place.default}
         parser.add_argument(place.name.upper(), help=_help(place), **extra)
     options = [p for p in parameters(call) if not p.option.hidden]
     _add_options(parser, options)
@@ -180,13 +184,17 @@ def _run_command(name: str, module: str, function: str, words: list[str]) -> int
     hidden = {"console": Console(given.quiet)} if any(p.name == "console" for p in parameters(call)) else {}
     with silent_libraries(given.quiet, given.debug):
         answer = call(
-            *(getattr(given, p.name.upper()) for p in places),
+            *(word for p in places for word in _listed(getattr(given, p.name.upper()), p.many)),
             **{p.name: getattr(given, p.name) for p in options},
             **hidden,
         )
     assert isinstance(answer, Answer), f"{name} gives {type(answer).__name__}, wanted Answer"
     print(answer.json() if given.json else answer.text)
     return answer.code
+
+
+def _listed(value: Any, many: bool) -> list[Any]:
+    return list(value) if many else [value]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -58,6 +58,7 @@ class Parameter:
         default: the default, or `inspect.Parameter.empty` where the option must be given.
         option: range and spelling.
         help: one line for the help.
+        many: whether one or more words stand for it (`*files`).
     """
 
     name: str
@@ -67,6 +68,7 @@ class Parameter:
     default: Any
     option: Option
     help: str
+    many: bool = False
 
     @property
     def flag(self) -> str:
@@ -169,7 +171,16 @@ def positionals(function: Callable[..., Any]) -> list[Parameter]:
     """The words that a command takes before its options: its positional parameters, those with a default optional."""
     said = argument_help(function.__doc__ or "")
     return [
-        Parameter(p.name, str, (), p.default is None, p.default, Option(), said.get(p.name, "").rstrip("."))
+        Parameter(
+            p.name,
+            str,
+            (),
+            p.default is None,
+            p.default,
+            Option(),
+            said.get(p.name, "").rstrip("."),
+            many=p.kind is inspect.Parameter.VAR_POSITIONAL,
+        )
         for p in inspect.signature(function).parameters.values()
         if p.kind is not inspect.Parameter.KEYWORD_ONLY
     ]

@@ -1,6 +1,7 @@
 """Workflows for many files: a copy of one, to be set up and run where the data are."""
 
 import importlib.resources
+import shlex
 import shutil
 from pathlib import Path
 
@@ -35,5 +36,5 @@ def init(name: str, folder: str) -> Answer:
     with outputs.staged(target) as staging:
         shutil.copytree(known[name], staging, ignore=ignored)
     files = sorted(str(file.relative_to(target)) for file in target.rglob("*") if file.is_file())
-    text = f"{target}: {len(files)} files\nSet up {target}/config, then: snakemake --cores all --directory {target}"
+    text = f"{target}: {len(files)} files\nSet up {target}/config, then: cd {shlex.quote(str(target))} && snakemake --workflow-profile profiles/local"
     return Answer({"workflow": name, "folder": str(target), "files": files}, text)
