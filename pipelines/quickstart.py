@@ -18,6 +18,9 @@ from ornstein.pipelines.signature import Option
 DEMONSTRATIONS = {"mri": "ornstein.pipelines.mri_quickstart:demonstrate"}
 """For each domain a function of (folder, report, device, seed, console) that gives a `Demonstration`."""
 
+MARK, MARKED = "README.txt", "`ornstein quickstart` made this folder. Run again, it replaces what it made.\n"
+"""The file by which a quickstart knows its own folder, and what stands in it."""
+
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -47,17 +50,14 @@ def quickstart(
     """Runs every domain on a small input, compares with the classical methods and writes report.html.
 
     Args:
-        folder: where the inputs, the results and report.html go
-        overwrite: replace what an earlier quickstart left there
+        folder: where the inputs, the results and report.html go; what an earlier quickstart left there is replaced
+        overwrite: also write into a folder that holds other files
+
+    Raises:
+        UsageError: for a folder that cannot be made, or holds other files.
     """
     console = console or Console()
-    root = Path(folder)
-    outputs.check_target(root, overwrite=True)
-    if root.exists() and not root.is_dir():
-        raise UsageError(f"{root} is a file", "give another folder")
-    if root.is_dir() and any(root.iterdir()) and not overwrite:
-        raise UsageError(f"{root} is not empty", "give another folder, or replace with --overwrite")
-    root.mkdir(exist_ok=True)
+    root = _own_folder(Path(folder), overwrite)
     start = time.monotonic()
     page = Report("Ornstein quickstart", medical=True)
     shown: dict[str, Demonstration] = {}
@@ -85,3 +85,17 @@ def quickstart(
         },
     }
     return Answer(record, "\n".join(lines))
+
+
+def _own_folder(root: Path, overwrite: bool) -> Path:
+    """The folder, made and marked as the quickstart's own, so that the next one may replace what it holds."""
+    outputs.check_target(root, overwrite=True)
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file", "give another folder")
+    mark = root / MARK
+    ours = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == MARKED
+    if root.is_dir() and any(root.iterdir()) and not ours and not overwrite:
+        raise UsageError(f"{root} holds other files", "give another folder, or write into it with --overwrite")
+    root.mkdir(exist_ok=True)
+    outputs.write_text(mark, MARKED, overwrite=True)
+    return root

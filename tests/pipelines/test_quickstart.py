@@ -25,19 +25,28 @@ def small(monkeypatch, tiny):
 def test_quickstart_writes_one_report_and_says_the_outcome(small, ornstein, tmp_path):
     code, out, err = ornstein("quickstart", tmp_path / "q")
     assert code == 0 and "new is better" in out and "working" in err
-    assert sorted(p.name for p in (tmp_path / "q").iterdir()) == ["report.html", "tiny"]
+    assert sorted(p.name for p in (tmp_path / "q").iterdir()) == ["README.txt", "report.html", "tiny"]
     assert "shown here" in (tmp_path / "q" / "report.html").read_text()
 
 
-def test_quickstart_needs_no_argument_and_keeps_what_is_there(small, ornstein, tmp_path, monkeypatch):
+def test_quickstart_needs_no_argument_and_replaces_only_what_it_made(small, ornstein, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = ornstein("quickstart", "--json", "--quiet")
     assert (code, err) == (0, "")
     assert json.loads(out)["domains"]["tiny"]["methods"]["new"] == {"score": 2.0}
-    assert (tmp_path / "ornstein-quickstart" / "report.html").exists()
-    code, _, err = ornstein("quickstart")
+    report = tmp_path / "ornstein-quickstart" / "report.html"
+    assert report.exists()
+    report.unlink()  # as where the first one was interrupted
+    assert ornstein("quickstart")[0] == 0 and report.exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(small, ornstein, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    code, _, err = ornstein("quickstart", tmp_path)
     assert code == 2 and "--overwrite" in err
-    assert ornstein("quickstart", "--overwrite")[0] == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+    assert ornstein("quickstart", tmp_path, "--overwrite")[0] == 0
+    assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 def test_the_template_comes_with_a_library_and_lies_in_space():
