@@ -45,12 +45,12 @@ def scan(file: h5py.File, path: Path, truth: bool = False) -> Scan:
         raise InputError(f"{path}: `kspace` is empty, shape {data.shape}", "nothing was measured")
     slices, coils = data.shape[0], data.shape[1] if data.ndim == 4 else 1
     samples = (int(data.shape[-2]), int(data.shape[-1]))
-    trajectory = _array(file, "trajectory", np.float32, path)
+    trajectory = _array(file, "trajectory", np.float32, path, (None, None, 2))
     mask = _mask(file, samples, path)
     header = parse(_text(file["ismrmrd_header"]), path, "ismrmrd_header") if "ismrmrd_header" in file else None
     warnings: list[str] = []
     if trajectory is not None:
-        mask, shape = None, _matrix(data.attrs.get("matrix", file.attrs.get("matrix")), trajectory, path)
+        mask, shape = None, _matrix(file, trajectory, path)
         readout = shape[0]
     else:
         readout = samples[0] if header is None else header.readout(samples[0])
@@ -97,7 +97,7 @@ def scan(file: h5py.File, path: Path, truth: bool = False) -> Scan:
                 f"{path}: `{name}` has shape {getattr(file[name], 'shape', 'of a group')} for {slices} slices",
                 "wanted: like `kspace`",
             )
-    qform = _array(file.attrs, "qform", np.float64, path)
+    qform = _array(file.attrs, "qform", np.float64, path, (4, 4))
     return Scan(
         load=load, slices=slices, coils=coils, samples=shape if trajectory is None else samples, shape=shape, mask=mask, affine=affine, axes=axes,
         trajectory=trajectory, noise_std=_number(file.attrs.get("noise_std")),
@@ -167,10 +167,11 @@ def complex_slices(dataset: h5py.Dataset, path: Path, start: int = 0, stop: int 
     Raises:
         InputError: for real values.
     """
-    if not _is_complex(dataset.dtype):
-        raise InputError(
-            f"{path}: `{dataset.name.lstrip('/')}` holds {dataset.dtype}; complex64 is wanted", "store complex values"
-        )
+    name = dataset.name.lstrip("/")
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{path}: `{name}` is a group", "store complex values under that name")
+    if not _is_complex(dataset.dtype) or not dataset.shape:
+        raise InputError(f"{path}: `{name}` holds {dataset.dtype}; complex64 is wanted", "store complex values")
     part = dataset[start:stop]
     if part.dtype.names:
         part = part[part.dtype.names[0]] + 1j * part[part.dtype.names[1]]
@@ -214,14 +215,25 @@ def _number(value: Any) -> float | None:
     )
 
 
-def _array(where: Any, name: str, dtype: type, path: Path) -> np.ndarray | None:
+def _array(
+    where: Any, name: str, dtype: type, path: Path, shape: tuple[int | None, ...] | None = None
+) -> np.ndarray | None:
+    """Real, finite numbers of a dataset or an attribute, of this shape (None: any length), or None where it is absent."""
     if name not in where:
         return None
     value = where[name][()] if isinstance(where[name], h5py.Dataset) else where[name]
-    try:
-        array: np.ndarray = np.asarray(value, dtype)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: `{name}` holds no numbers", "leave it out, or store numbers") from error
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | int | float) else np.asarray("text")
+    wanted = (
+        "numbers" if shape is None else f"numbers of shape ({', '.join('n' if n is None else str(n) for n in shape)})"
+    )
+    if array.dtype.kind not in "biuf" or array.size == 0:
+        raise InputError(f"{path}: `{name}` holds no {wanted}", "leave it out, or repair it")
+    if shape is not None and (
+        array.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    ):
+        raise InputError(f"{path}: `{name}` has shape {array.shape}; {wanted} are wanted", "leave it out, or repair it")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+        array = array.astype(dtype)
     if not np.isfinite(array).all():
         raise InputError(f"{path}: `{name}` holds NaN or infinite values", "leave it out, or repair it")
     return array
@@ -249,8 +261,8 @@ def _mask(file: h5py.File, samples: tuple[int, int], path: Path) -> np.ndarray |
 
 
 def _affine(file: h5py.File, path: Path) -> np.ndarray | None:
-    affine = _array(file.attrs, "affine", np.float64, path)
-    if affine is not None and (affine.shape != (4, 4) or abs(np.linalg.det(affine[:3, :3])) < 1e-12):
+    affine = _array(file.attrs, "affine", np.float64, path, (4, 4))
+    if affine is not None and abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise InputError(
             f"{path}: the attribute `affine` is no position in space: {affine.tolist()}",
             "wanted: 4 x 4, voxel to RAS+ in mm",
@@ -266,14 +278,16 @@ def _axes(file: h5py.File) -> tuple[int, int, int]:
     return (2, 0, 1)
 
 
-def _matrix(value: Any, trajectory: np.ndarray, path: Path) -> tuple[int, int]:
+def _matrix(file: h5py.File, trajectory: np.ndarray, path: Path) -> tuple[int, int]:
     """The image matrix of a trajectory: as stored, or as far as it reaches."""
-    if value is None:
+    reach = _array(file.attrs, "matrix", np.float64, path, (2,))
+    if reach is None:
         reach = 2 * np.ceil(np.abs(trajectory.reshape(-1, 2)).max(0))
-    else:
-        reach = np.asarray(value)
-    if reach.shape != (2,) or reach.dtype.kind not in "iuf" or reach.min() < 1:
-        raise InputError(f"{path}: the attribute `matrix` is {value}", "wanted: (readout, phase) of the image")
+    if reach.min() < 1 or reach.max() > 1 << 16:
+        raise InputError(
+            f"{path}: an image matrix of {reach.tolist()}",
+            "wanted: the attribute `matrix`, (readout, phase) of the image",
+        )
     return int(reach[0]), int(reach[1])
 
 

@@ -4,6 +4,7 @@
 and reads them; afterwards the file is read normally. The child imports h5py and nothing else of weight.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -53,15 +54,22 @@ def check(path: Path, unread: tuple[str, ...] = ()) -> None:
             [sys.executable, "-P", "-m", __name__, str(path.resolve()), *unread],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=60 + stat.st_size / 2e7,
+            timeout=10 * cpu_seconds(stat.st_size),
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(f"{path}: a damaged HDF5 file (reading it does not end)", hint) from error
+    if hasattr(signal, "SIGXCPU") and child.returncode == -signal.SIGXCPU:
+        raise InputError(f"{path}: a damaged HDF5 file (reading it does not end)", hint)
     if child.returncode == 3:
         raise InputError(f"{path}: a damaged HDF5 file ({child.stdout.decode('utf-8', 'replace').strip()})", hint)
     if child.returncode != 0:
         raise InputError(f"{path}: a damaged HDF5 file (reading it ends with status {child.returncode})", hint)
     _checked.add(key)
+
+
+def cpu_seconds(size: int) -> int:
+    """How much computing the reading of a file of `size` bytes may take; on a busy machine it may take ten times as long."""
+    return int(60 + size / 1e7)
 
 
 def walk(path: str, unread: tuple[str, ...] = ()) -> None:
@@ -127,6 +135,13 @@ def _read(dataset, size: int) -> None:  # an h5py.Dataset, which is not imported
 
 def main(path: str, *unread: str) -> int:
     """The child: exit status 0 for a sound file; 3 with one line on standard output for a damaged one."""
+    try:
+        import resource
+
+        limit = cpu_seconds(Path(path).stat().st_size)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+    except (ImportError, ValueError, OSError):
+        pass  # no such limit on this system: the parent's clock remains
     try:
         walk(path, unread)
     except BaseException as error:  # anything at all: the parent wants one line

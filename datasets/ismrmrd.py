@@ -23,6 +23,13 @@ from ornstein.datasets.ismrmrd_lines import lines, sort, whitening
 from ornstein.datasets.kspace import Scan, Slices
 from ornstein.datasets.volumes import UNKNOWN_GEOMETRY
 
+HEAD = (
+    "flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref",
+    "trajectory_dimensions", "sample_time_us", "position", "read_dir", "phase_dir", "slice_dir", "idx",
+)  # fmt: skip
+COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "contrast", "phase", "repetition", "set")
+"""What is read of a line's header, and of the counters in it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -62,6 +69,10 @@ def scan(group: h5py.Group, path: Path) -> Scan:
     """
     header = parse(_xml(group, path), path, "the XML header")
     heads = group["data"].fields("head")[:]
+    if not set(HEAD) <= set(heads.dtype.names or ()) or not set(COUNTERS) <= set(heads["idx"].dtype.names or ()):
+        raise InputError(
+            f"{path}: the lines' headers are not those of ISMRMRD", "write the file by a library of ISMRMRD, version 1"
+        )
     use, noise, calibration, warnings = sort(heads, path)
     first = heads[np.flatnonzero(use)[0]]
     has_trajectory = first["trajectory_dimensions"] > 0

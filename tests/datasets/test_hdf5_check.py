@@ -128,6 +128,16 @@ def test_the_child_imports_no_torch_and_little_else(whole):
     assert done.stdout.strip() == "[]"
 
 
+def test_a_child_that_does_not_end_is_an_input_error(whole, monkeypatch):
+    def late(*arguments, timeout, **options):
+        assert timeout >= 600, "a busy machine is no damage"
+        raise subprocess.TimeoutExpired(arguments, timeout)
+
+    monkeypatch.setattr(subprocess, "run", late)
+    with pytest.raises(InputError, match=r"whole\.h5.*does not end"):
+        check(whole)
+
+
 def test_a_crash_in_the_library_does_not_reach_us(tmp_path, whole, monkeypatch):
     """The child really is another process: one that kills itself leaves an error here."""
     script = tmp_path / "python"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import h5py
 import ismrmrd
 import numpy as np
 import pytest
@@ -405,6 +406,11 @@ def refused(path, words):
         read_kspace(path)
 
 
+def header_of(path):
+    with h5py.File(path) as file:
+        return file["dataset/xml"][()]
+
+
 def test_faults_are_named(tmp_path):
     kspace, _ = oversampled()
     with Scanner(tmp_path / "steps.h5") as scanner:
@@ -433,3 +439,7 @@ def test_faults_are_named(tmp_path):
         file.write_xml_header(b"<ismrmrdHeader/>")
         file.append_acquisition(ismrmrd.Acquisition.from_array(values(COILS, 4)))
     refused(tmp_path / "xml.h5", "incomplete")
+    lines = np.zeros(3, [("head", [("flags", "u8")]), ("traj", "f4"), ("data", "f4")])
+    with h5py.File(tmp_path / "heads.h5", "w") as file:
+        file["dataset/data"], file["dataset/xml"] = lines, header_of(tmp_path / "nan.h5")
+    refused(tmp_path / "heads.h5", "headers")
