@@ -49,7 +49,7 @@ def test_wheel_holds_one_package_and_its_metadata(wheel):
 
 def test_wheel_holds_every_source_and_data_file(wheel, repository):
     inside = set(wheel.namelist())
-    for name in ("ornstein/__init__.py", "ornstein/py.typed"):
+    for name in ("ornstein/__init__.py", "ornstein/__main__.py", "ornstein/py.typed"):
         assert name in inside
     tracked = subprocess.run(["git", "ls-files", *LAYERS, "workflows"], cwd=repository, capture_output=True, text=True)
     if tracked.returncode:
@@ -90,6 +90,11 @@ def test_wheel_works_where_only_it_stands(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path)) and "mri" in done.stdout
+
+
+def test_python_m_is_the_command_line():
+    done = subprocess.run([sys.executable, "-m", "ornstein", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("ornstein ")
 
 
 def test_datasets_is_hugging_faces_in_the_repositorys_root(repository):
