@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ornstein.core.analytic import DatasetDenoiser, GaussianDenoiser, MixtureDenoiser
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.paths import EDM, Cosine, Path, RectifiedFlow, VarianceExploding, VariancePreserving, expand

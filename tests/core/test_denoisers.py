@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from ornstein.core.analytic import GaussianDenoiser
 from ornstein.core.denoisers import NetworkDenoiser, Prediction
 from ornstein.core.paths import (
@@ -18,7 +20,6 @@ from ornstein.core.paths import (
     VariancePreserving,
     expand,
 )
-from torch import Tensor, nn
 
 WIDE = torch.float64
 PATHS = [VariancePreserving(), Cosine(), VarianceExploding(), EDM(), RectifiedFlow()]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ornstein.core import grids
 from ornstein.core.paths import EDM, Cosine, RectifiedFlow, VarianceExploding, VariancePreserving
 
@@ -40,7 +41,7 @@ def test_spacing_is_that_of_the_name():
     path = VariancePreserving()
     equal = lambda values: torch.testing.assert_close(
         values.diff(), values.diff().mean().expand(9), rtol=1e-8, atol=1e-10
-    )  # noqa: E731
+    )
     equal(grids.Uniform()(path, 9))
     equal(grids.Quadratic()(path, 9).sqrt())
     equal(path.log_snr(grids.LogSNR()(path, 9)))
