@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -60,6 +61,19 @@ def test_wheel_holds_every_source_and_data_file(wheel, repository):
         if (repository / name).exists() and f"ornstein/{name}" not in inside
     ]
     assert missing == []
+
+
+def test_source_archive_holds_every_source_also_beside_an_editable_build(repository, tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    done = subprocess.run(build, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(file) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {path.relative_to(repository).as_posix() for layer in LAYERS for path in sources(repository, layer)}
+    assert wanted - inside == set()
+    assert {"pyproject.toml", "LICENSE", "packaging/hatch_hook.py"} <= inside
+    assert not any(name.startswith(("build/", ".venv")) for name in inside)
 
 
 def test_wheel_carries_weights_with_their_cards(wheel, repository):
