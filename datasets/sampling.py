@@ -77,7 +77,7 @@ def poisson_mask(
     Source: Bridson (2007), Fast Poisson disk sampling in arbitrary dimensions, 10.1145/1278780.1278807; variable density
     as in Lustig and Pauly (2010), SPIRiT, 10.1002/mrm.22428.
     """
-    total = round(math.prod(shape) / acceleration)
+    total = max(1, round(math.prod(shape) / acceleration))
     if center_fraction is None:
         share = automatic_center(acceleration)
         # At most half of all samples go to the centre, also where 24 x 24 would be more (small matrices).

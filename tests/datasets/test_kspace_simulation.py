@@ -41,6 +41,21 @@ def test_full_sampling_without_noise_gives_the_volume_back(pattern, coils, seed)
     assert np.allclose(image, volume, rtol=0, atol=1e-5 * volume.max())  # float32 rounding in two transforms
 
 
+@given(
+    st.tuples(*3 * [st.integers(1, 24)]), st.sampled_from(["random", "equispaced", "poisson", "radial"]),
+    st.floats(1, 10), st.integers(0, 9),
+)  # fmt: skip
+def test_volumes_of_any_size_give_finite_kspace_of_the_stated_shape(shape, pattern, acceleration, seed):
+    scan = simulate_scan(
+        head(shape) + 1, np.diag([1.0, 2, 3, 1]), coils=3, pattern=pattern, acceleration=acceleration, seed=seed
+    )
+    kspace = scan.read().validate()
+    assert scan.volume_shape == shape
+    assert kspace.data.shape == (scan.slices, 3, *scan.samples) and kspace.data.dtype == np.complex64
+    if pattern != "radial":
+        assert kspace.mask.sum() == max(1, round(kspace.mask.size / acceleration))
+
+
 def test_maps_have_unit_root_sum_of_squares_and_are_smooth_within_the_head():
     kspace = simulate(head((64, 64, 12)), np.diag([3.0, 3, 3, 1]), coils=8)
     maps = kspace.true_sensitivities
