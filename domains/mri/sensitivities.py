@@ -71,7 +71,7 @@ class Espirit:
     with G s = s for the true maps s. It depends on the lags b - a only, so that few numbers give it at every pixel.
 
     Args:
-        kernel: extent of a patch, at least 2 and at most the calibration region's.
+        kernel: extent of a patch, at least 2; at most two fifths of the calibration region's are taken.
         threshold: singular values of the calibration matrix below this part of the largest are noise.
         crop: pixels where the eigenvalue lies below are outside the object, and the map is zero there.
 
@@ -96,7 +96,8 @@ class Espirit:
     def lags(self, calibration: Tensor) -> Tensor:
         """G as a polynomial: (slices, lags, lags, coils, coils), one matrix for each difference b - a."""
         slices, coils, rows, lines = calibration.shape
-        height, width = min(self.kernel, rows), min(self.kernel, lines)
+        # As many unknowns as few lines can tell: with 10 lines a kernel of 6 would take tissue for noise.
+        height, width = (max(2, min(self.kernel, round(0.4 * count))) for count in (rows, lines))
         calibration = calibration / calibration.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-30)
         patches = calibration.unfold(2, height, 1).unfold(3, width, 1)  # (slices, coils, y, x, height, width)
         patches = patches.permute(0, 2, 3, 4, 5, 1).reshape(slices, -1, height * width * coils)
