@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, write) -> None:
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls write(temporary path) and renames the result: `path` is whole or absent."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -48,7 +48,9 @@ def load_tensors(path: Path | str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({error})", "Restore the file or train again.") from error
+        raise ModelError(
+            f"{path}: not a readable safetensors file ({error})", "Restore the file or train again."
+        ) from error
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -57,18 +59,21 @@ def write_json(path: Path | str, value: Any) -> None:
     write_whole(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def save_model(folder: Path | str, tensors: Mapping[str, Tensor], card: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
-    """Writes a model folder: `model.safetensors` (floating tensors as `dtype`) and `card.json` with its SHA-256.
+def save_model(
+    folder: Path | str, tensors: Mapping[str, Tensor], card: Mapping[str, Any], dtype: torch.dtype | None = None
+) -> None:
+    """Writes a model folder: `model.safetensors` and `card.json` with its SHA-256.
 
     Args:
         folder: made where it is absent.
         tensors: the weights by name.
         card: what is known of the model, as JSON values: name, architecture, data, licence, scores, limits.
-        dtype: storage type of floating tensors; bfloat16 halves the file.
+        dtype: storage type of floating tensors of two or more axes; bfloat16 halves the file. Vectors keep their own:
+            they are few, and the frequencies of a noise embedding need their digits.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    cast = {n: t.to(dtype) if dtype and t.is_floating_point() else t for n, t in tensors.items()}
+    cast = {n: t.to(dtype) if dtype and t.is_floating_point() and t.ndim > 1 else t for n, t in tensors.items()}
     save_tensors(folder / WEIGHTS, cast)
     write_json(folder / CARD, {**card, "sha256": sha256(folder / WEIGHTS)})
 
@@ -83,9 +88,13 @@ def read_card(folder: Path | str) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ModelError(f"{folder}: no model there ({CARD} is missing)", "Name a shipped model or a checkpoint folder.") from error
+        raise ModelError(
+            f"{folder}: no model there ({CARD} is missing)", "Name a shipped model or a checkpoint folder."
+        ) from error
     except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON ({error})", "Restore the file from where the model came from.") from error
+        raise ModelError(
+            f"{path}: not valid JSON ({error})", "Restore the file from where the model came from."
+        ) from error
     if not isinstance(card, dict):
         raise ModelError(f"{path}: not a JSON object", "Restore the file from where the model came from.")
     return card
@@ -102,5 +111,7 @@ def load_model(folder: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not weights.is_file():
         raise ModelError(f"{weights}: missing", "Restore the file from where the model came from.")
     if card.get("sha256") != sha256(weights):
-        raise ModelError(f"{weights}: its SHA-256 is not the one in {CARD}", "Restore the file from where the model came from.")
+        raise ModelError(
+            f"{weights}: its SHA-256 is not the one in {CARD}", "Restore the file from where the model came from."
+        )
     return {n: t.float() if t.is_floating_point() else t for n, t in load_tensors(weights).items()}, card

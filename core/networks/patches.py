@@ -1,5 +1,7 @@
 """Blocks of pixels folded into channels and back, in any number of space dimensions."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,6 +14,13 @@ def pad(x: Tensor, multiple: int) -> Tensor:
     # Reflection keeps the noise what it is; where the size is too small for it, the edge is repeated.
     mode = "reflect" if all(m < n for m, n in zip(missing, x.shape[2:], strict=True)) else "replicate"
     return F.pad(x, [p for m in reversed(missing) for p in (0, m)], mode=mode)
+
+
+def crop(x: Tensor, space: Sequence[int]) -> Tensor:
+    """x (batch, channels, *) cut to its first `space` positions: the inverse of `pad`."""
+    for axis, n in enumerate(space):
+        x = x.narrow(2 + axis, 0, n)
+    return x
 
 
 def fold(x: Tensor, patch: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ornstein.core.networks.embedding import NoiseEmbedding
-from ornstein.core.networks.patches import fold, pad, unfold
+from ornstein.core.networks.patches import crop, fold, pad, unfold
 
 
 def rotations(grid: tuple[int, ...], width: int, longest: float) -> tuple[Tensor, Tensor]:
@@ -175,7 +175,7 @@ class Transformer(nn.Module):
         x = fold(pad(x, self.patch), self.patch)
         grid = tuple(x.shape[2:])
         h = self._tokens(x.flatten(2).transpose(1, 2), noise_label, grid, None)
-        return unfold(h.transpose(1, 2).unflatten(2, grid), self.patch)[(..., *(slice(n) for n in space))]
+        return crop(unfold(h.transpose(1, 2).unflatten(2, grid), self.patch), space)
 
     def _tokens(self, x: Tensor, noise_label: Tensor, grid: tuple[int, ...], mask: Tensor | None) -> Tensor:
         """The network on tokens: (batch, tokens, channels) to (batch, tokens, out channels)."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ornstein.core.networks.embedding import NoiseEmbedding
-from ornstein.core.networks.patches import fold, pad, unfold
+from ornstein.core.networks.patches import crop, fold, pad, unfold
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -157,17 +157,22 @@ class UNet(nn.Module):
         skips, down, up = [h], iter(self.down), iter(self.up)
         for level in range(self.levels):
             for _ in range(self.blocks):
-                residual, attention = next(down)  # type: ignore[misc]
-                h = attention(residual(h, embedding))
+                h = _apply(next(down), h, embedding)
                 skips.append(h)
             if level < self.levels - 1:
                 h = self.shrink[level](h)
                 skips.append(h)
         for level in range(self.levels):
             for _ in range(self.blocks + 1):
-                residual, attention = next(up)  # type: ignore[misc]
-                h = attention(residual(torch.cat([h, skips.pop()], dim=1), embedding))
+                h = _apply(next(up), torch.cat([h, skips.pop()], dim=1), embedding)
             if level < self.levels - 1:
                 h = self.grow[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
         h = self.last(F.silu(self.last_norm(h)))
-        return unfold(h, self.patch)[(..., *(slice(n) for n in space))]
+        return crop(unfold(h, self.patch), space)
+
+
+def _apply(step: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
+    """A residual block and the attention after it."""
+    assert isinstance(step, nn.ModuleList), f"{type(step).__name__} is no pair of modules"
+    residual, attention = step
+    return attention(residual(h, embedding))

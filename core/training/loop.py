@@ -1,6 +1,7 @@
 """The training loop: mixed precision, clipping, a moving average of the weights, resumable to the bit."""
 
 import contextlib
+import copy
 import math
 import os
 import time
@@ -16,6 +17,8 @@ from ornstein.core.checkpoints import load_tensors, save_tensors
 from ornstein.core.errors import ModelError
 from ornstein.core.noise import key
 
+Batch = Callable[[int, torch.Generator], dict[str, Tensor]]
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -24,15 +27,18 @@ class TrainingSettings:
     Args:
         steps: optimiser steps in all, at least 1.
         learning_rate: the plateau, above 0.
-        warmup: steps of linear rise to it.
+        warmup: steps of linear rise to it, at least 0.
         decay: last fraction of the steps, in [0, 1], over which it falls linearly to zero.
-        weight_decay: AdamW's decoupled decay.
+        weight_decay: AdamW's decoupled decay, at least 0.
         clip: largest gradient norm, above 0.
-        average: half-life in steps of the moving average of the weights; shorter at the start.
-        precision: "fp32", "bf16" or "fp16" (autocast; fp16 scales its loss).
-        seed: of everything that is drawn.
-        save_every: steps between checkpoints.
-        log_every: steps between log lines.
+        average: half-life in steps of the moving average of the weights, above 0; shorter at the start.
+        precision: "fp32", "bf16" or "fp16" (autocast; fp16 scales its loss, on a GPU).
+        seed: of everything that is drawn, at least 0.
+        save_every: steps between checkpoints, at least 1.
+        log_every: steps between log lines, at least 1.
+
+    Raises:
+        ValueError: for a value outside its range, by its name.
     """
 
     steps: int = 10_000
@@ -46,6 +52,19 @@ class TrainingSettings:
     seed: int = 0
     save_every: int = 500
     log_every: int = 50
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "at least 1": (min(self.steps, self.save_every, self.log_every) >= 1, "steps, save_every, log_every"),
+            "above 0": (min(self.learning_rate, self.clip, self.average) > 0, "learning_rate, clip, average"),
+            "at least 0": (min(self.warmup, self.weight_decay, self.seed) >= 0, "warmup, weight_decay, seed"),
+            "in [0, 1]": (0 <= self.decay <= 1, "decay"),
+            "fp32, bf16 or fp16": (self.precision in ("fp32", "bf16", "fp16"), "precision"),
+        }
+        for wanted, (holds, names) in ranges.items():
+            if not holds:
+                found = ", ".join(f"{name} {getattr(self, name)!r}" for name in names.split(", "))
+                raise ValueError(f"{found}: each must be {wanted}")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: rise, plateau, fall to zero (Hu et al., 2024, MiniCPM, arXiv:2404.06395)."""
@@ -61,7 +80,7 @@ def world() -> tuple[int, int]:
 
 def train(
     model: nn.Module,
-    batch: Callable[[int, torch.Generator], dict[str, Tensor]],
+    batch: Batch,
     loss: Callable[[nn.Module, dict[str, Tensor], torch.Generator], Tensor],
     settings: TrainingSettings,
     folder: Path | str,
@@ -81,51 +100,66 @@ def train(
         loss: loss(model, tensors, generator) gives the loss of every item, (batch,).
         settings: see there.
         folder: for `training.safetensors`, rewritten every `save_every` steps.
-        device: where to train.
+        device: where to train; under `torchrun` every process takes the GPU of its local rank.
         log: receives one line every `log_every` steps.
         stop_after: stop (and save) after this many steps in all, as an interruption would.
 
     Raises:
         ModelError: where a checkpoint does not fit the model.
-        FloatingPointError: where the loss is not finite over a whole logging interval.
+        FloatingPointError: where a loss was not finite; the weights of that step are never saved.
     """
     rank, processes = world()
-    device = torch.device(device)
+    device = _own_device(torch.device(device), processes)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.to(device).train()
     average = _Average(model, settings.average)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True)
-    start = _resume(folder / "training.safetensors", model, average, optimiser)
-    wrapped = _distribute(model, device, processes)
+    optimiser = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True
+    )
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16" and device.type == "cuda")
+    start = _resume(folder / "training.safetensors", model, average, optimiser, scaler)
+    opened = processes > 1 and not torch.distributed.is_initialized()
+    wrapped = _distribute(model, device, processes)
     end = min(settings.steps, stop_after or settings.steps)
     total, seen, clock = torch.zeros((), device=device), 0, time.monotonic()
     for step, tensors in _ahead(batch, settings.seed, rank, start, end):
         tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
         for group in optimiser.param_groups:
             group["lr"] = settings.rate(step)
+        torch.manual_seed(key(settings.seed, step, rank, 2))  # what the model itself draws: dropout
         with _precision(device, settings.precision):
             value = loss(wrapped, tensors, _generator(settings.seed, step, rank, 1)).mean()
         scaler.scale(value).backward()
         scaler.unscale_(optimiser)
-        nn.utils.clip_grad_norm_(parameters, settings.clip)
+        norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
         scaler.step(optimiser)
         scaler.update()
         optimiser.zero_grad(set_to_none=True)
         average.update(step)
         total, seen = total + value.detach(), seen + 1
-        if (step + 1) % settings.log_every == 0 or step + 1 == end:
-            mean = float(total) / seen
+        if not scaler.is_enabled():  # which leaves out steps whose gradient is not finite
+            total += 0 * norm
+        save = (step + 1) % settings.save_every == 0 or step + 1 == end
+        # A checkpoint is looked at before it replaces the last good one.
+        if (step + 1) % settings.log_every == 0 or save:
+            if processes > 1:
+                torch.distributed.all_reduce(total)
+            mean = float(total) / (seen * processes)
             if not math.isfinite(mean):
                 raise FloatingPointError(f"the loss is {mean} at step {step + 1}; the last checkpoint is in {folder}")
             if rank == 0:
                 speed = (time.monotonic() - clock) / seen
-                log(f"step {step + 1} of {settings.steps}  loss {mean:.4f}  {speed:.2f} s a step  {speed * (settings.steps - step - 1) / 60:.0f} min left")
+                left = speed * (settings.steps - step - 1) / 60
+                log(f"step {step + 1} of {settings.steps}  loss {mean:.4f}  {speed:.2f} s a step  {left:.0f} min left")
             total, seen, clock = torch.zeros((), device=device), 0, time.monotonic()
-        if rank == 0 and ((step + 1) % settings.save_every == 0 or step + 1 == end):
-            _save(folder / "training.safetensors", step + 1, model, average, optimiser)
+        if rank == 0 and save:
+            _save(folder / "training.safetensors", step + 1, model, average, optimiser, scaler)
+    if processes > 1:
+        torch.distributed.barrier()  # no process goes on, or away, before the last checkpoint is whole
+    if opened:
+        torch.distributed.destroy_process_group()
     return average.model.eval()
 
 
@@ -133,7 +167,16 @@ def _generator(*parts: int) -> torch.Generator:
     return torch.Generator().manual_seed(key(*parts))
 
 
-def _ahead(batch, seed: int, rank: int, start: int, end: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+def _own_device(device: torch.device, processes: int) -> torch.device:
+    """The GPU of this process under `torchrun`, else the device itself."""
+    if processes == 1 or device.type != "cuda":
+        return device
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _ahead(batch: Batch, seed: int, rank: int, start: int, end: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """(step, tensors) with the next batch made in a thread meanwhile."""
 
     def make(step: int) -> dict[str, Tensor]:
@@ -166,8 +209,6 @@ class _Average:
     """An exponential moving average of the weights, whose half-life grows with the steps up to its setting."""
 
     def __init__(self, model: nn.Module, half_life: float) -> None:
-        import copy
-
         self.source, self.half_life = model, half_life
         self.model = copy.deepcopy(model).requires_grad_(False)
 
@@ -175,22 +216,33 @@ class _Average:
     def update(self, step: int) -> None:
         half_life = min(self.half_life, 0.1 * (step + 1))
         keep = 0.5 ** (1 / half_life)
-        averages, sources = list(self.model.parameters()), list(self.source.parameters())
+        averages: list[Tensor] = list(self.model.parameters())
+        sources: list[Tensor] = list(self.source.parameters())
         torch._foreach_lerp_(averages, sources, 1 - keep)
         for a, s in zip(self.model.buffers(), self.source.buffers(), strict=True):
             a.copy_(s)
 
 
-def _save(path: Path, step: int, model: nn.Module, average: _Average, optimiser: torch.optim.Optimizer) -> None:
+def _save(
+    path: Path,
+    step: int,
+    model: nn.Module,
+    average: _Average,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
     tensors = {"step": torch.tensor(step)}
     tensors |= {f"model.{n}": t for n, t in model.state_dict().items()}
     tensors |= {f"average.{n}": t for n, t in average.model.state_dict().items()}
     for i, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{n}": t for n, t in state.items()}
+    tensors |= {f"scaler.{n}": torch.tensor(v, dtype=torch.float64) for n, v in scaler.state_dict().items()}
     save_tensors(path, tensors)
 
 
-def _resume(path: Path, model: nn.Module, average: _Average, optimiser: torch.optim.Optimizer) -> int:
+def _resume(
+    path: Path, model: nn.Module, average: _Average, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> int:
     if not path.exists():
         return 0
     tensors = load_tensors(path)
@@ -201,11 +253,20 @@ def _resume(path: Path, model: nn.Module, average: _Average, optimiser: torch.op
     try:
         model.load_state_dict(part("model."))
         average.model.load_state_dict(part("average."))
-    except RuntimeError as error:
+        step = int(tensors["step"])
+    except (RuntimeError, KeyError) as error:
         raise ModelError(f"{path}: the checkpoint is of another architecture", "Train in an empty folder.") from error
     states: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for name, tensor in part("optimiser.").items():
         i, field = name.split(".", 1)
+        if field != "step":
+            # The fused optimiser walks memory: its moments must lie in the order of the weights (channels last, say).
+            tensor = torch.empty_like(parameters[int(i)], requires_grad=False).copy_(tensor)
         states.setdefault(int(i), {})[field] = tensor
     optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
-    return int(tensors["step"])
+    scale = part("scaler.")
+    if scale and scaler.is_enabled():
+        kinds = {n: type(v) for n, v in scaler.state_dict().items()}
+        scaler.load_state_dict({n: kind(scale[n].item()) for n, kind in kinds.items()})
+    return step

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.paths import Path, expand
@@ -52,15 +53,28 @@ def stratified(batch: int, generator: torch.Generator) -> Tensor:
     return (order + torch.rand(batch, generator=generator, dtype=torch.float64)) / batch
 
 
+def path_of(denoiser: Denoiser | DistributedDataParallel) -> Path:
+    """The path of a denoiser, also where it is wrapped for several processes."""
+    inner = denoiser.module if isinstance(denoiser, DistributedDataParallel) else denoiser
+    assert isinstance(inner, Denoiser), f"{type(inner).__name__} is no denoiser"
+    return inner.path
+
+
 def denoising_loss(
-    denoiser: Denoiser, x0: Tensor, t: Tensor, z: Tensor, sigma_data: float, y: Tensor | None = None, **conditions: Tensor
+    denoiser: Denoiser | DistributedDataParallel,
+    x0: Tensor,
+    t: Tensor,
+    z: Tensor,
+    sigma_data: float,
+    y: Tensor | None = None,
+    **conditions: Tensor,
 ) -> Tensor:
     """w(t) |x0_hat - x0|^2 averaged over all but the batch, with w = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2.
 
     With this weight an untrained network of unit scale has loss about 1 at every noise level.
 
     Args:
-        denoiser: the model.
+        denoiser: the model, also as `torchrun` wraps it.
         x0: data, (batch, ...).
         t: times, (batch,).
         z: unit noise like x0.
@@ -72,7 +86,8 @@ def denoising_loss(
 
     Source: Karras et al. (2022), arXiv:2206.00364, eq. 8 and table 1.
     """
-    x_t = denoiser.path.mix(x0, z, t, y)
+    path = path_of(denoiser)
+    x_t = path.mix(x0, z, t, y)
     error = (denoiser(x_t, t, y, **conditions) - x0).float().abs().square().flatten(1).mean(1)
-    sigma = torch.exp(-denoiser.path.log_snr(t))
+    sigma = torch.exp(-path.log_snr(t))
     return error * expand((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2, error)

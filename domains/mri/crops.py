@@ -51,7 +51,9 @@ class Crops:
         large = step % 4 == 3
         size = self.size * 3 // 2 if large else self.size
         count = max(1, self.batch * 4 // 9) if large else self.batch
-        draws = torch.multinomial(torch.tensor(self.weights, dtype=torch.float64), count, replacement=True, generator=generator)
+        draws = torch.multinomial(
+            torch.tensor(self.weights, dtype=torch.float64), count, replacement=True, generator=generator
+        )
         return {"x0": torch.stack([self._crop(self.groups[int(g)], size, generator) for g in draws])}
 
     def _crop(self, group: Sequence[np.ndarray], size: int, generator: torch.Generator) -> Tensor:
@@ -62,7 +64,9 @@ class Crops:
         image = self._place(image, size, uniform, generator)
         image = self._contrast(image.clamp_min(0), uniform, generator)
         image = image * torch.exp(uniform(0, 0.25) * smooth_field(size, 3, generator)) * uniform(0.7, 1.35)
-        phase = 2 * np.pi * uniform(0, 1) + (uniform(0, 1.5) if uniform(0, 1) > 0.2 else 0.0) * smooth_field(size, 4, generator)
+        phase = 2 * np.pi * uniform(0, 1) + (uniform(0, 1.5) if uniform(0, 1) > 0.2 else 0.0) * smooth_field(
+            size, 4, generator
+        )
         return torch.stack([image * torch.cos(phase), image * torch.sin(phase)])
 
     @staticmethod
@@ -82,7 +86,9 @@ class Crops:
             return padded[row + size : row + 2 * size, column + size : column + 2 * size]
         angle, zoom, stretch = uniform(-0.4, 0.4), uniform(0.7, 1.3), uniform(0.9, 1.1)
         c, s = np.cos(angle), np.sin(angle)
-        matrix = torch.tensor([[c * zoom * stretch, -s * zoom], [s * zoom * stretch, c * zoom]], dtype=torch.float32) * size
+        matrix = (
+            torch.tensor([[c * zoom * stretch, -s * zoom], [s * zoom * stretch, c * zoom]], dtype=torch.float32) * size
+        )
         centre = torch.tensor([column + size / 2, row + size / 2])
         extent = torch.tensor([columns, rows], dtype=torch.float32)
         theta = torch.cat([matrix / extent[:, None], (2 * centre / extent - 1)[:, None]], dim=1)

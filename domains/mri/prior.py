@@ -5,23 +5,30 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import nibabel as nib
 import numpy as np
 import torch
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from torch import Tensor, nn
 
 from ornstein.core.checkpoints import load_model, save_model
+from ornstein.core.configuration import from_mapping
 from ornstein.core.denoisers import NetworkDenoiser
 from ornstein.core.errors import InputError, ModelError, UsageError
 from ornstein.core.networks.unet import UNet
 from ornstein.core.noise import key
 from ornstein.core.paths import EDM
-from ornstein.core.training.loop import TrainingSettings, train
-from ornstein.core.training.objectives import LogNormalTimes, denoising_loss, stratified
+from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.objectives import LogNormalTimes, denoising_loss, path_of, stratified
 from ornstein.domains.mri.crops import Crops, informative_slices, unit_scale
 
 LEVELS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56)
+DAMAGE = (OSError, LookupError, ValueError, TypeError, EOFError, ImageFileError, HeaderDataError, BadZipFile, ZlibError)
+"""What reading a damaged volume raises."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +49,47 @@ class Source:
     array: str = ""
     volumes: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"weight {self.weight}: must be above 0")
+        if not self.slice_axes or not set(self.slice_axes) <= {0, 1, 2}:
+            raise ValueError(f"slice_axes {list(self.slice_axes)}: must be some of 0, 1, 2")
+
     def slices(self) -> list[np.ndarray]:
-        """All informative slices of unit scale."""
+        """All informative slices of unit scale.
+
+        Raises:
+            InputError: where no file is found, or one is not a volume with tissue in it.
+        """
         found = sorted(glob.glob(self.path, recursive=True))
         if not found:
-            raise InputError(f"data.path {self.path}: no such file", "Correct the path; it is relative to where you stand.")
+            raise InputError(
+                f"data.path {self.path}: no such file", "Correct the path; it is relative to where you stand."
+            )
         slices: list[np.ndarray] = []
         for name in found:
-            if name.endswith(".npz"):
-                with np.load(name) as file:
-                    volumes = file[self.array]
-                volumes = volumes[slice(*self.volumes)] if self.volumes else volumes
-            else:
-                volumes = [np.asarray(nib.load(name).dataobj, np.float32).squeeze()]  # type: ignore[attr-defined]
-            for volume in volumes:
+            for volume in self._volumes(name):
+                if volume.ndim != 3:
+                    raise InputError(f"{name}: shape {volume.shape}, not a volume of three axes", "Leave the file out.")
+                if not np.isfinite(volume).all() or not (volume > 0).any():
+                    raise InputError(f"{name}: holds NaN or infinity, or no signal", "Repair it, or leave it out.")
                 scaled = unit_scale(volume)
                 slices += [s for axis in self.slice_axes for s in informative_slices(scaled, axis)]
+        if not slices:
+            raise InputError(f"data.path {self.path}: no slice holds tissue", "Check that these are images of anatomy.")
         return slices
+
+    def _volumes(self, name: str) -> list[np.ndarray]:
+        """The magnitude volumes of one file."""
+        try:
+            if name.endswith(".npz"):
+                with np.load(name, allow_pickle=False) as file:
+                    volumes = file[self.array]
+                return list(np.asarray(volumes[slice(*self.volumes)] if self.volumes else volumes, np.float32))
+            data = np.asanyarray(nib.load(name).dataobj)  # type: ignore[attr-defined]
+            return [(np.abs(data) if np.iscomplexobj(data) else data).astype(np.float32).squeeze()]
+        except DAMAGE as error:
+            raise InputError(f"{name}: cannot be read as a volume: {error}", "Repair it, or leave it out.") from error
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,9 @@ class PriorConfiguration:
         crop, batch: side and number of crops.
         training: see `TrainingSettings`.
         card: free text for the model card: data, licence, limits.
+
+    Raises:
+        ValueError: for a value outside its range, by its name.
     """
 
     output: str
@@ -93,18 +127,29 @@ class PriorConfiguration:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     card: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ValueError("data: no source is given")
+        if not self.channels or min(*self.channels, self.blocks, self.patch, self.crop, self.batch) < 1:
+            raise ValueError("channels, blocks, patch, crop and batch must be at least 1")
+        if min(self.sigma_data, self.noise_std) <= 0:
+            raise ValueError("sigma_data and noise_std must be above 0")
+        if not set(self.attention) <= set(range(len(self.channels))):
+            raise ValueError(f"attention {list(self.attention)}: levels run from 0 to {len(self.channels) - 1}")
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "PriorConfiguration":
-        """From the mapping of a YAML file, its names and types checked before any work starts."""
+        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
+
+        Raises:
+            UsageError: for what is not a configuration, by the name of the field.
+        """
         try:
-            values = dict(values)
-            for name in ("data", "validation"):
-                sources = (dict(s) for s in values.get(name, ()))
-                values[name] = tuple(Source(**{k: tuple(v) if isinstance(v, list) else v for k, v in s.items()}) for s in sources)
-            values["training"] = TrainingSettings(**values.get("training", {}))
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"configuration: {error}", "See docs/training.md for the fields of an MRI prior.") from error
+            return from_mapping(cls, values)
+        except UsageError as error:
+            raise UsageError(
+                str(error), error.hint or "See docs/training.md for the fields of an MRI prior."
+            ) from error
 
 
 def build(architecture: dict[str, Any], sigma_data: float) -> NetworkDenoiser:
@@ -113,7 +158,11 @@ def build(architecture: dict[str, Any], sigma_data: float) -> NetworkDenoiser:
 
 
 def train_prior(
-    configuration: PriorConfiguration, *, device: str | torch.device = "cpu", log: Callable[[str], None] = print, stop_after: int | None = None
+    configuration: PriorConfiguration,
+    *,
+    device: str | torch.device = "cpu",
+    log: Callable[[str], None] = print,
+    stop_after: int | None = None,
 ) -> Path:
     """Trains a prior, measures it on the validation slices and writes the model folder; resumes where it stopped."""
     c = configuration
@@ -127,13 +176,27 @@ def train_prior(
 
     def loss(model: nn.Module, tensors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         x0 = tensors["x0"]
-        inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-        t = times(inner.path, stratified(len(x0), generator)).to(x0.device)
+        assert isinstance(model, NetworkDenoiser | nn.parallel.DistributedDataParallel)
+        t = times(path_of(model), stratified(len(x0), generator)).to(x0.device)
         z = torch.randn(x0.shape, generator=generator).to(x0.device)
-        return denoising_loss(model, x0, t, z, c.sigma_data)  # type: ignore[arg-type]
+        return denoising_loss(model, x0, t, z, c.sigma_data)
 
-    average = train(denoiser, crops, loss, c.training, Path(c.output) / "training", device=device, log=log, stop_after=stop_after)
+    try:
+        average = train(
+            denoiser,
+            crops,
+            loss,
+            c.training,
+            Path(c.output) / "training",
+            device=device,
+            log=log,
+            stop_after=stop_after,
+        )
+    except FloatingPointError as error:
+        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
     assert isinstance(average, NetworkDenoiser)
+    if world()[0] > 0:  # one process of several writes the model
+        return Path(c.output)
     held_out = [s for source in c.validation for s in source.slices()]
     card = {
         "name": c.name,
@@ -149,7 +212,9 @@ def train_prior(
 
 
 @torch.no_grad()
-def denoising_errors(denoiser: NetworkDenoiser, slices: list[np.ndarray], crop: int, count: int = 64) -> dict[str, float]:
+def denoising_errors(
+    denoiser: NetworkDenoiser, slices: list[np.ndarray], crop: int, count: int = 64
+) -> dict[str, float]:
     """Root-mean-square error a real channel of x0_hat at each of LEVELS, on crops of slices not trained on."""
     crops = Crops([slices], [1.0], crop, count)(0, torch.Generator().manual_seed(1))["x0"]
     device = next(denoiser.parameters()).device
@@ -176,6 +241,8 @@ def load_prior(folder: Path | str, device: str | torch.device = "cpu") -> tuple[
     try:
         denoiser = build(card["architecture"], card["sigma_data"])
         denoiser.network.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{folder}: not an MRI prior", "Name a model of `ornstein models list` whose domain is mri.") from error
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder}: not an MRI prior", "Name a model of `ornstein models list` whose domain is mri."
+        ) from error
     return denoiser.to(device).to(memory_format=torch.channels_last).eval(), card  # type: ignore[call-overload]
