@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
     from ornstein.datasets.kspace import KSpace, Scan
     from ornstein.datasets.volumes import Volume
+    from ornstein.domains.mri.reconstruction import SliceImages
+
+    Work = Callable[[KSpace, np.ndarray, Any], SliceImages]
 
 VOLUMES = (".nii", ".nii.gz")
 KSPACES = (".h5", ".hdf5", ".mrd", ".cfl", ".npy")
@@ -92,7 +95,7 @@ def reconstruct(
         tuple[int | None, int | None] | None, Option(parse=slice_range, metavar="A:B", none="all")
     ] = None,
     coil_compression: Annotated[int, Option(low=1, high=1024)] = 12,
-    coupling: Literal["tv", "none"] = "none",
+    coupling: Literal["none"] = "none",
     samples: Samples = 4,
     keep_samples: KeepSamples = False,
     steps: Steps = 20,
@@ -115,7 +118,8 @@ def reconstruct(
         part: what to write of the complex image
         slices: only the slices from A to before B, counted from 0
         coil_compression: at most this many virtual coils
-        coupling: tv couples neighbouring slices of a volume, none treats each alone
+        coupling: between neighbouring slices; none reconstructs each alone
+        solver: ancestral noises each estimate afresh
         reference: a fully sampled image to compare with in measures and report; it never enters the reconstruction
 
     Raises:
@@ -129,25 +133,37 @@ def reconstruct(
         raise UsageError(f"--model and --method {method} contradict each other", "only --method diffusion uses a model")
     place = runtime.choose_device(device)
     runtime.check_precision(precision, place)
+    drawn = samples if method == "diffusion" else 1
     settings: dict[str, Any] = {
-        "method": method, "samples": samples if method == "diffusion" else 1, "steps": steps, "solver": solver,
-        "coil_compression": coil_compression, "coupling": coupling, "seed": seed, "device": place,
-        "precision": precision, "force": force,
-    }  # fmt: skip
+        "method": method,
+        "samples": drawn,
+        "steps": steps,
+        "seed": seed,
+        "device": place,
+        "precision": precision,
+    }
     chosen = models.find_model(model, "mri") if method == "diffusion" else None
     target = None if reference is None else _volume(reference)
     with _scan(kspace) as scan:
         first, last = _bounds(slices, scan.slices)
         maps = None if sensitivities is None else _maps(sensitivities, scan)
-        at_once = _slices_at_once(scan, settings["samples"], max_memory, place)
-        made = Reconstruction.empty(scan, first, last, part, settings["samples"], keep_samples, reference=target)
+        at_once = _slices_at_once(scan, drawn, max_memory, place)
+        made = Reconstruction.empty(scan, first, last, part, drawn, keep_samples, reference=target)
         made.model = None if chosen is None else chosen.identity
-        numbers = _objects(scan, first, last, force)
-        work = _science(scan, numbers, chosen, maps, settings)
+        numbers = _objects(scan, first, last)
+        if not len(numbers):
+            if not force:
+                raise RefusedError(
+                    f"{scan.path or 'k-space'}: no slice holds more than noise",
+                    "check that it is k-space, centred; --force goes on regardless",
+                )
+            made.warnings.append("no slice holds more than noise; reconstructed all the same, by --force")
+            numbers = np.arange(first, last)
+        work = _science(scan, numbers, chosen, maps, coil_compression, settings)
         for start in range(0, len(numbers), at_once):
             some = numbers[start : start + at_once]
             kspaces = _taken(scan, some, maps)
-            made.fill(some, *work(kspaces, some, _share(progress, start, len(some), len(numbers))))
+            made.fill(some, work(kspaces, some, _share(progress, start, len(some), len(numbers))))
             if progress is not None:
                 progress(start + len(some), len(numbers))
     assert np.isfinite(made.image).all(), "a reconstruction is not finite"
@@ -189,27 +205,23 @@ def train_model(settings: dict[str, Any], device: "torch.device", log: Callable[
 VERBS = (simulate, reconstruct)
 
 
-def _objects(scan: "Scan", first: int, last: int, force: bool) -> "np.ndarray":
-    """The numbers of the slices that hold more than noise; with `force` all, where none does.
-
-    Raises:
-        RefusedError: where none does.
-    """
+def _objects(scan: "Scan", first: int, last: int) -> "np.ndarray":
+    """The numbers of the slices that hold more than noise."""
     import numpy as np
 
     from ornstein.domains.mri.content import contains_object
 
-    holds = [bool(contains_object(scan.load(n, n + 1).data, scan.mask, scan.trajectory)) for n in range(first, last)]
-    if not any(holds) and not force:
-        raise RefusedError(
-            f"{scan.path or 'k-space'}: no slice holds more than noise",
-            "check that it is k-space, centred; --force goes on regardless",
-        )
-    return first + np.flatnonzero(holds if any(holds) else np.ones(last - first, bool))
+    holds = [contains_object(scan.load(n, n + 1).data, scan.mask, scan.trajectory)[0] for n in range(first, last)]
+    return first + np.flatnonzero(holds)
 
 
 def _science(
-    scan: "Scan", numbers: "np.ndarray", model: "models.Model | None", maps: Any, settings: dict[str, Any]
+    scan: "Scan",
+    numbers: "np.ndarray",
+    model: "models.Model | None",
+    maps: Any,
+    coil_compression: int,
+    settings: dict[str, Any],
 ) -> Callable[..., Any]:
     """The one place where the science is called: what all slices share is found, and the function of some made.
 
@@ -218,23 +230,22 @@ def _science(
         numbers: the slices that will be reconstructed.
         model: the prior, for the diffusion method.
         maps: the user's own sensitivities of all slices, or None.
+        coil_compression: the most virtual coils.
         settings: the options of `reconstruct` that concern the method.
 
     Returns:
-        A function of (k-space of some slices, their numbers, progress or None) that gives complex images
-        (samples, slices, readout, phase), residuals (slices,) and warnings.
+        A function of (k-space of some slices, their numbers, progress or None) that gives `SliceImages`.
     """
     import numpy as np
 
     from ornstein.domains.mri.reconstruction import reconstruct_slices, survey
 
     spread = numbers[np.unique(np.linspace(0, len(numbers) - 1, SURVEYED).round().astype(int))]
-    seen = survey(_taken(scan, spread, maps), coil_compression=settings["coil_compression"], device=settings["device"])
+    seen = survey(_taken(scan, spread, maps), coil_compression=coil_compression, device=settings["device"])
     folder = None if model is None else model.folder
 
-    def work(kspace: "KSpace", numbers: "np.ndarray", progress: Any) -> tuple[Any, Any, list[str]]:
-        made = reconstruct_slices(kspace, seen, model=folder, items=numbers.tolist(), progress=progress, **settings)
-        return made.images, made.residual, made.warnings
+    def work(kspace: "KSpace", numbers: "np.ndarray", progress: Any) -> "SliceImages":
+        return reconstruct_slices(kspace, seen, model=folder, items=numbers.tolist(), progress=progress, **settings)
 
     return work
 

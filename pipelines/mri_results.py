@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from ornstein.datasets.kspace import KSpace, Scan
     from ornstein.datasets.volumes import Volume
+    from ornstein.domains.mri.reconstruction import SliceImages
     from ornstein.pipelines.report import Report
 
 
@@ -91,6 +92,7 @@ class Reconstruction(Result):
         self._first = 0
         self._axes = (2, 0, 1)
         self._part = "magnitude"
+        self._evaluations, self._network_seconds = 0, 0.0
 
     @classmethod
     def empty(
@@ -122,13 +124,14 @@ class Reconstruction(Result):
         made._first, made._axes, made._part, made.reference = first, scan.axes, part, reference
         return made
 
-    def fill(self, numbers: "np.ndarray", drawn: "np.ndarray", residual: "np.ndarray", warnings: list[str]) -> None:
-        """Takes slices: their numbers in the scan, complex images (samples, slices, readout, phase), residuals."""
+    def fill(self, numbers: "np.ndarray", made: "SliceImages") -> None:
+        """Takes reconstructed slices with these numbers in the scan."""
         import numpy as np
 
+        drawn = made.images
         rows, mean = numbers - self._first, drawn.mean(0)
         self.image[rows] = _part(mean, self._part)
-        self.residual[rows] = residual
+        self.residual[rows] = made.residual
         if self.std is not None:
             if self._part == "phase":  # angles are compared around their mean, so that none is far for a whole turn
                 spread = np.angle(drawn * np.conj(mean))
@@ -137,7 +140,9 @@ class Reconstruction(Result):
             self.std[rows] = np.sqrt(np.square(np.abs(spread)).sum(0) / (len(drawn) - 1))
         if self.samples is not None:
             self.samples[:, rows] = _part(drawn, self._part)
-        self.warnings += [text for text in warnings if text not in self.warnings]
+        self._evaluations += made.evaluations
+        self._network_seconds += made.network_seconds
+        self.warnings += [text for text in made.warnings if text not in self.warnings]
 
     def finish(self) -> Self:
         """Itself, in the volume's own axis order, with its measures."""
@@ -150,6 +155,8 @@ class Reconstruction(Result):
             "slices": len(self.residual),
             "empty_slices": skipped,
         }
+        if self._evaluations:
+            self.measures |= {"evaluations": self._evaluations, "network_seconds": self._network_seconds}
         self.image = self.image.transpose(order)
         self.std = None if self.std is None else self.std.transpose(order)
         self.samples = None if self.samples is None else self.samples.transpose(0, *(order + 1))

@@ -9,6 +9,7 @@ import pytest
 from ornstein.core.errors import InputError, TooLargeError, UsageError
 from ornstein.datasets.fourier import to_image
 from ornstein.datasets.kspace import KSpace
+from ornstein.domains.mri.reconstruction import SliceImages
 from ornstein.pipelines import mri, mri_results
 
 SHAPE = (40, 36, 14)
@@ -38,7 +39,7 @@ def by_fourier(monkeypatch):
     """Root-sum-of-squares in the place of the science, in as many noisy copies as samples were asked for."""
     calls = []
 
-    def science(scan, numbers, model, maps, settings):
+    def science(scan, numbers, model, maps, coil_compression, settings):
         def work(kspace, numbers, progress):
             calls.append((list(numbers), dict(settings)))
             images = np.sqrt(np.square(np.abs(to_image(kspace.data))).sum(1))
@@ -47,7 +48,7 @@ def by_fourier(monkeypatch):
                 for k in range(settings["samples"])
             ]
             drawn = np.stack([images + (0.1 * n if settings["samples"] > 1 else 0) for n in noise]).astype(np.complex64)
-            return drawn, np.full(len(images), 0.05), ["made by a test"]
+            return SliceImages(drawn, np.full(len(images), 0.05), warnings=["made by a test"])
 
         return work
 
@@ -125,7 +126,7 @@ def test_mean_and_deviation_are_those_of_the_samples():
     scan = KSpace(np.ones((2, 1, 6, 4), np.complex64)).as_scan()
     for part, of in (("magnitude", np.abs), ("complex", lambda x: x)):
         made = mri_results.Reconstruction.empty(scan, 0, 2, part, 5, keep_samples=True)
-        made.fill(np.arange(2), drawn, np.zeros(2), [])
+        made.fill(np.arange(2), SliceImages(drawn, np.zeros(2)))
         made.finish()
         np.testing.assert_allclose(made.image, of(drawn.mean(0)).transpose(1, 2, 0), rtol=1e-5)
         np.testing.assert_allclose(made.std, of(drawn).std(0, ddof=1).transpose(1, 2, 0), rtol=1e-4)
@@ -138,7 +139,7 @@ def test_deviation_of_a_phase_does_not_see_the_jump_at_pi():
     made = mri_results.Reconstruction.empty(
         KSpace(np.ones((1, 1, 1, 1), np.complex64)).as_scan(), 0, 1, "phase", 3, False
     )
-    made.fill(np.arange(1), drawn, np.zeros(1), [])
+    made.fill(np.arange(1), SliceImages(drawn, np.zeros(1)))
     assert made.std is not None and made.std.item() == pytest.approx(0.1, rel=1e-3)
 
 
