@@ -59,8 +59,8 @@ def poisson_mask(
     """A variable-density Poisson-disc mask: exactly round(all / acceleration) samples, dense at the centre.
 
     Samples lie at least r(k) = r0 (1/2 + |k|) apart, give or take 15 %, with |k| = 1 at the middle of an edge; r0
-    follows from the count by bisection. Points are thrown in random order and kept where no point kept before is within the smaller of both
-    radii; the throws that cannot touch each other are made at once, with the same outcome.
+    follows from the count by bisection. Points are thrown in random order and kept where no point kept before is within
+    the smaller of both radii; the throws that cannot touch each other are made at once, with the same outcome.
 
     Args:
         shape: (readout, phase).
@@ -80,9 +80,10 @@ def poisson_mask(
     total = max(1, round(math.prod(shape) / acceleration))
     if center_fraction is None:
         share = automatic_center(acceleration)
+        sides = [min(n, max(round(n * share), POISSON_CENTER)) for n in shape]
         # At most half of all samples go to the centre, also where 24 x 24 would be more (small matrices).
-        cap = math.sqrt(0.5 / acceleration)
-        sides = [min(n, max(1, min(max(round(n * share), POISSON_CENTER), int(n * cap)))) for n in shape]
+        while math.prod(sides) > max(1, total // 2) and total < math.prod(shape):
+            sides[sides.index(max(sides))] -= 1
     else:
         sides = [_center(n, center_fraction) for n in shape]
     full = np.zeros(shape, bool)
