@@ -60,12 +60,16 @@ def quickstart(
     root = _own_folder(Path(folder), overwrite)
     start = time.monotonic()
     page = Report("Ornstein quickstart", medical=True)
+    page.text(
+        "Each domain on a small input, with the model that ships with Ornstein and with the classical methods beside it. "
+        f"The inputs and results are in {root.resolve()}."
+    )
     shown: dict[str, Demonstration] = {}
     for domain, place in DEMONSTRATIONS.items():
         module, _, name = place.partition(":")
         demonstrate: Callable[..., Demonstration] = getattr(importlib.import_module(module), name)
         (root / domain).mkdir(exist_ok=True)
-        page.part(domain)
+        page.part(domain.upper() if len(domain) <= 3 else domain.capitalize())
         shown[domain] = demonstrate(root / domain, page, device, seed, console)
     page.save(root / "report.html", overwrite=True)
     lines = []

@@ -117,7 +117,7 @@ class Verb(Generic[P, R]):
         shown = []
         defaults = {p.name: p.default for p in inspect.signature(self.function).parameters.values()}
         for name, value in arguments.items():
-            if name not in self._positional() and (value is None or value == defaults.get(name)):
+            if name not in self._positional() and (name == "progress" or value is None or value == defaults.get(name)):
                 continue
             text = repr(os.fspath(value)) if isinstance(value, (str, Path)) else repr(value)
             text = text if isinstance(value, (str, Path, int, float, tuple)) else f"<{type(value).__name__}>"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ornstein.pipelines import mri_quickstart, quickstart
+from ornstein.pipelines.mri_results import Reconstruction
 
 
 @pytest.fixture
@@ -53,6 +54,42 @@ def test_the_template_comes_with_a_library_and_lies_in_space():
     brain = mri_quickstart.template()
     assert brain.data.shape == (197, 233, 5) and float(brain.data.max()) == 1000
     np.testing.assert_allclose(np.linalg.norm(brain.affine[:3, :3], axis=0), (1, 1, 20))
+
+
+@pytest.fixture
+def reconstructed(monkeypatch):
+    """A brain of few voxels, and in the place of the methods the truth with an error of each method's own."""
+    from ornstein.datasets.volumes import Volume
+
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in (40, 48, 5)], indexing="ij"))
+    truth = (1000 * ((grid[:2] ** 2).sum(0) < 0.7) * (1 + 0.3 * np.sin(9 * grid[0]))).astype(np.float32)
+    errors = {"zero-filled": 90.0, "sense": 60.0, "tv": 40.0, "diffusion": 20.0}
+
+    class Made(Reconstruction):
+        record = {"seconds": 1.5, "warnings": [], "command": "made by a test"}
+
+    def reconstruct(kspace, *, method, **options):
+        assert kspace.endswith("kspace.h5")
+        noise = np.random.default_rng(0).standard_normal(truth.shape).astype(np.float32)
+        made = Made(truth + errors[method] * noise, np.eye(4), {"qform_code": 4, "sform_code": 4, "xyzt_units": 2})
+        made.std = np.full(truth.shape, 20.0, np.float32) if method == "diffusion" else None
+        return made
+
+    monkeypatch.setattr(mri_quickstart, "template", lambda: Volume(truth, np.eye(4)))
+    monkeypatch.setattr(mri_quickstart.mri, "reconstruct", reconstruct)
+
+
+def test_mri_is_shown_by_every_method_with_errors_and_deviation(reconstructed, ornstein, tmp_path):
+    code, out, err = ornstein("quickstart", tmp_path / "q")
+    assert code == 0, err
+    # The errors were made 20 and 40: 20 log10(2) is 6.0 dB.
+    assert "diffusion is 6.0 dB above tv" in out
+    files = {file.name for file in (tmp_path / "q" / "mri").iterdir()}
+    assert {"brain.nii.gz", "kspace.h5", *(f"{method}.nii.gz" for method in mri_quickstart.METHODS)} <= files
+    page = (tmp_path / "q" / "report.html").read_text()
+    assert page.count("data:image/png") == len(mri_quickstart.SHOWN) and "<h2>MRI</h2>" in page
+    assert "average" in page and "research use only" in page.lower()
+    assert all(f"<td>{method}</td>" in page for method in mri_quickstart.METHODS)
 
 
 @pytest.mark.slow
