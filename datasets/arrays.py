@@ -46,6 +46,10 @@ def scan(path: Path) -> Scan:
     samples = (int(array.shape[2]), int(array.shape[3]))
     return Scan(
         load=lambda start, stop, truth=False: Slices(np.asarray(array[start:stop], np.complex64)),
-        slices=len(array), coils=array.shape[1], samples=samples, shape=samples, path=path,
+        slices=len(array),
+        coils=array.shape[1],
+        samples=samples,
+        shape=samples,
+        path=path,
         warnings=["a .npy file has no geometry: voxels of 1, orientation unknown"],
-    )  # fmt: skip
+    )

@@ -85,8 +85,13 @@ def scan(path: Path) -> Scan:
         plane = array.reshape((readout, phase, coils, slices), order="F").transpose(3, 2, 0, 1)
         return Scan(
             load=lambda start, stop, truth=False: Slices(np.ascontiguousarray(plane[start:stop])),
-            slices=slices, coils=coils, samples=(readout, phase), shape=(readout, phase), path=path, warnings=no_geometry,
-        )  # fmt: skip
+            slices=slices,
+            coils=coils,
+            samples=(readout, phase),
+            shape=(readout, phase),
+            path=path,
+            warnings=no_geometry,
+        )
     if slices > 1:
         raise InputError(f"{path}: {slices} slabs of 3D k-space", "write one slab to a file")
     positions = spool((readout, coils, phase, partitions))
@@ -98,9 +103,15 @@ def scan(path: Path) -> Scan:
         positions[:, coil] = to_image(lines, (0,))
     return Scan(
         load=lambda start, stop, truth=False: Slices(np.asarray(positions[start:stop])),
-        slices=readout, coils=coils, samples=(phase, partitions), shape=(phase, partitions), mask=mask, axes=(0, 1, 2),
-        path=path, warnings=no_geometry,
-    )  # fmt: skip
+        slices=readout,
+        coils=coils,
+        samples=(phase, partitions),
+        shape=(phase, partitions),
+        mask=mask,
+        axes=(0, 1, 2),
+        path=path,
+        warnings=no_geometry,
+    )
 
 
 def sensitivities(path: Path) -> np.ndarray:

@@ -99,11 +99,25 @@ def scan(file: h5py.File, path: Path, truth: bool = False) -> Scan:
             )
     qform = _array(file.attrs, "qform", np.float64, path, (4, 4))
     return Scan(
-        load=load, slices=slices, coils=coils, samples=shape if trajectory is None else samples, shape=shape, mask=mask, affine=affine, axes=axes,
-        trajectory=trajectory, noise_std=_number(file.attrs.get("noise_std")),
-        header={**UNKNOWN_GEOMETRY, **codes, "descrip": _text(file.attrs.get("descrip", "")), **({} if qform is None else {"qform": qform})},
-        path=path, warnings=warnings,
-    )  # fmt: skip
+        load=load,
+        slices=slices,
+        coils=coils,
+        samples=shape if trajectory is None else samples,
+        shape=shape,
+        mask=mask,
+        affine=affine,
+        axes=axes,
+        trajectory=trajectory,
+        noise_std=_number(file.attrs.get("noise_std")),
+        header={
+            **UNKNOWN_GEOMETRY,
+            **codes,
+            "descrip": _text(file.attrs.get("descrip", "")),
+            **({} if qform is None else {"qform": qform}),
+        },
+        path=path,
+        warnings=warnings,
+    )
 
 
 def write_kspace(kspace: KSpace, path: str | Path) -> None:

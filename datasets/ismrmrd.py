@@ -24,9 +24,21 @@ from ornstein.datasets.kspace import Scan, Slices
 from ornstein.datasets.volumes import UNKNOWN_GEOMETRY
 
 HEAD = (
-    "flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample", "encoding_space_ref",
-    "trajectory_dimensions", "sample_time_us", "position", "read_dir", "phase_dir", "slice_dir", "idx",
-)  # fmt: skip
+    "flags",
+    "number_of_samples",
+    "active_channels",
+    "discard_pre",
+    "discard_post",
+    "center_sample",
+    "encoding_space_ref",
+    "trajectory_dimensions",
+    "sample_time_us",
+    "position",
+    "read_dir",
+    "phase_dir",
+    "slice_dir",
+    "idx",
+)
 COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "contrast", "phase", "repetition", "set")
 """What is read of a line's header, and of the counters in it."""
 
@@ -134,10 +146,21 @@ def scan(group: h5py.Group, path: Path) -> Scan:
     affine, axes = geometry(heads, use, order, header, volumetric, (readout, steps, len(order)), warnings)
     samples = (int(data.shape[-2]), int(data.shape[-1]))
     return Scan(
-        load=lambda start, stop, truth=False: Slices(np.asarray(data[start:stop]), calibration=None if center is None else np.asarray(center[start:stop])),
-        slices=len(data), coils=coils, samples=samples, shape=samples, mask=mask.T if volumetric else mask, affine=affine, axes=axes,
-        noise_std=noise_std, header=_SCANNER, path=path, warnings=warnings,
-    )  # fmt: skip
+        load=lambda start, stop, truth=False: Slices(
+            np.asarray(data[start:stop]), calibration=None if center is None else np.asarray(center[start:stop])
+        ),
+        slices=len(data),
+        coils=coils,
+        samples=samples,
+        shape=samples,
+        mask=mask.T if volumetric else mask,
+        affine=affine,
+        axes=axes,
+        noise_std=noise_std,
+        header=_SCANNER,
+        path=path,
+        warnings=warnings,
+    )
 
 
 _SCANNER = {**UNKNOWN_GEOMETRY, "qform_code": 1, "sform_code": 1, "xyzt_units": 2}
@@ -158,9 +181,17 @@ def _place(
 
 
 def _fill(
-    group: h5py.Group, heads: np.ndarray, wanted: np.ndarray, groups: np.ndarray, step: np.ndarray, shape: tuple[int, int], header: Header,
-    whiten: np.ndarray | None, path: Path, whole: bool,
-) -> Grid:  # fmt: skip
+    group: h5py.Group,
+    heads: np.ndarray,
+    wanted: np.ndarray,
+    groups: np.ndarray,
+    step: np.ndarray,
+    shape: tuple[int, int],
+    header: Header,
+    whiten: np.ndarray | None,
+    path: Path,
+    whole: bool,
+) -> Grid:
     """The wanted lines on a grid (groups, steps): the `whole` of it, or the steps from the first to the last of them."""
     readout, coils = header.encoded.matrix[0], int(heads["active_channels"][wanted][0])
     low, high = (0, shape[1]) if whole else (int(step[wanted].min()), int(step[wanted].max()) + 1)
@@ -274,9 +305,18 @@ def _spokes(
     affine, axes = geometry(heads, use, order, shown, False, (*matrix, len(order)), warnings)
     return Scan(
         load=lambda start, stop, truth=False: Slices(np.asarray(data[start:stop])),
-        slices=len(order), coils=coils, samples=(spokes, int(samples[0])), shape=matrix, affine=affine, axes=axes, trajectory=places,
-        noise_std=noise_std, header=_SCANNER, path=path, warnings=warnings,
-    )  # fmt: skip
+        slices=len(order),
+        coils=coils,
+        samples=(spokes, int(samples[0])),
+        shape=matrix,
+        affine=affine,
+        axes=axes,
+        trajectory=places,
+        noise_std=noise_std,
+        header=_SCANNER,
+        path=path,
+        warnings=warnings,
+    )
 
 
 def _xml(group: h5py.Group, path: Path) -> bytes | str:

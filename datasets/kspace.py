@@ -108,8 +108,8 @@ class KSpace:
             )
 
         return Scan(
-            load=load, slices=self.slices, coils=self.data.shape[1] if self.data.ndim > 1 else 0, samples=self.data.shape[2:],
-            shape=self.shape, mask=self.mask, affine=self.affine, axes=self.axes, trajectory=self.trajectory,
+            load=load, slices=self.slices, coils=self.data.shape[1] if self.data.ndim > 1 else 0,
+            samples=self.data.shape[2:], shape=self.shape, mask=self.mask, affine=self.affine, axes=self.axes, trajectory=self.trajectory,
             noise_std=self.noise_std, header=self.header, path=self.path, warnings=self.warnings,
         )  # fmt: skip
 
@@ -186,8 +186,8 @@ class Scan:
             header["qform"] = moved(header["qform"], offset)
         return KSpace(
             data=data, mask=self.mask, affine=moved(self.affine, offset), axes=self.axes, shape=self.shape,
-            sensitivities=part.sensitivities, true_sensitivities=part.true_sensitivities, calibration=part.calibration,
-            trajectory=self.trajectory, noise_std=self.noise_std, header=header, path=self.path, warnings=list(self.warnings),
+            sensitivities=part.sensitivities, true_sensitivities=part.true_sensitivities,
+            calibration=part.calibration, trajectory=self.trajectory, noise_std=self.noise_std, header=header, path=self.path, warnings=list(self.warnings),
         )  # fmt: skip
 
 

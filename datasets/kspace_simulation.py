@@ -143,9 +143,17 @@ def simulate_scan(
         return Slices(data, true_sensitivities=maps if truth else None)
 
     return Scan(
-        load=load, slices=slices, coils=coils, samples=(int(samples[0]), int(samples[1])), shape=shape, mask=mask,
-        affine=affine, axes=axes, trajectory=trajectory, header={**UNKNOWN_GEOMETRY, **(header or {})},
-    )  # fmt: skip
+        load=load,
+        slices=slices,
+        coils=coils,
+        samples=(int(samples[0]), int(samples[1])),
+        shape=shape,
+        mask=mask,
+        affine=affine,
+        axes=axes,
+        trajectory=trajectory,
+        header={**UNKNOWN_GEOMETRY, **(header or {})},
+    )
 
 
 def simulate(volume: np.ndarray, affine: np.ndarray, **options) -> KSpace:

@@ -42,16 +42,24 @@ class Scanner:
     trajectory: str = "cartesian"
     center: tuple = (PHASE // 2, 0)
     bandwidth: float | None = None
-    defaults: dict = field(default_factory=lambda: {
-        "read_dir": (1, 0, 0), "phase_dir": (0, 1, 0), "slice_dir": (0, 0, 1), "sample_time_us": 5.0,
-    })  # fmt: skip
+    defaults: dict = field(
+        default_factory=lambda: {
+            "read_dir": (1, 0, 0),
+            "phase_dir": (0, 1, 0),
+            "slice_dir": (0, 0, 1),
+            "sample_time_us": 5.0,
+        }
+    )
 
     def __enter__(self):
         xsd = ismrmrd.xsd
         spaces = [
-            xsd.encodingSpaceType(matrixSize=xsd.matrixSizeType(x=m[0], y=m[1], z=m[2]), fieldOfView_mm=xsd.fieldOfViewMm(x=f[0], y=f[1], z=f[2]))
+            xsd.encodingSpaceType(
+                matrixSize=xsd.matrixSizeType(x=m[0], y=m[1], z=m[2]),
+                fieldOfView_mm=xsd.fieldOfViewMm(x=f[0], y=f[1], z=f[2]),
+            )
             for m, f in ((self.encoded, self.fov), (self.recon, self.recon_fov))
-        ]  # fmt: skip
+        ]
         limits = xsd.encodingLimitsType(
             kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=self.encoded[1] - 1, center=self.center[0]),
             kspace_encoding_step_2=xsd.limitType(minimum=0, maximum=self.encoded[2] - 1, center=self.center[1]),
@@ -297,7 +305,14 @@ def test_volumes_are_transformed_along_the_readout(tmp_path):
     partitions = 6
     image = values(COILS, 2 * READOUT, PHASE, partitions)
     kspace = to_kspace(image, (1, 2, 3))
-    with Scanner(tmp_path / "a.h5", (2 * READOUT, PHASE, partitions), (READOUT, PHASE, partitions), (480.0, 200.0, 60.0), (240.0, 200.0, 60.0), center=(5, 3)) as scanner:  # fmt: skip
+    with Scanner(
+        tmp_path / "a.h5",
+        (2 * READOUT, PHASE, partitions),
+        (READOUT, PHASE, partitions),
+        (480.0, 200.0, 60.0),
+        (240.0, 200.0, 60.0),
+        center=(5, 3),
+    ) as scanner:
         for step in range(PHASE):
             for partition in range(partitions):
                 if (step + partition) % 3:
