@@ -83,7 +83,7 @@ class Progress:
         share = min(max(done / total, 0.0), 1.0)
         # The rate is counted from the first call on: what came before (imports, reading) does not come again.
         began, before = self._first = self._first or (now, share)
-        if now < max(self.patience, self._next):
+        if share == 1 or now < max(self.patience, self._next):
             return
         left = f", {duration((now - began) * (1 - share) / (share - before))} left" if before < share < 1 else ""
         text = f"{self.label}: {share:4.0%}{left}"
