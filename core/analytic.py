@@ -7,8 +7,10 @@ All of it is computed in float64 and returned in the dtype of x_t. Complex data 
 noise has unit variance in all, half of it in each part.
 """
 
+import copy
 import math
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -20,7 +22,16 @@ TINY = torch.finfo(torch.float64).tiny
 CHUNK = 2**22  # values held at once by a sum over a data set
 
 
-class GaussianDenoiser(Denoiser):
+class _Exact(Denoiser):
+    """A denoiser that knows its distribution, and so serves any path as it stands."""
+
+    def on(self, path: Path) -> Self:
+        other = copy.copy(self)
+        other.path = path
+        return other
+
+
+class GaussianDenoiser(_Exact):
     """The posterior mean of N(m, C), which is the Wiener filter,
 
         x0_hat = m + a C (a^2 C + s^2 I)^-1 (u - a m),      u = x_t - b y.
@@ -98,7 +109,7 @@ class GaussianDenoiser(Denoiser):
         return (_match(offset, basis) @ basis.conj() * gain) @ basis.mT
 
 
-class MixtureDenoiser(Denoiser):
+class MixtureDenoiser(_Exact):
     """The posterior mean of sum_k w_k N(m_k, C_k): the Gaussians' posterior means, weighted by their responsibilities,
 
         x0_hat = sum_k p(k | x_t) x0_hat_k,     p(k | x_t) ~ w_k N(u; a m_k, a^2 C_k + s^2 I).
@@ -164,7 +175,7 @@ class MixtureDenoiser(Denoiser):
             yield self.weights[k], self.means[k].reshape(-1), self.variances[k], basis
 
 
-class DatasetDenoiser(Denoiser):
+class DatasetDenoiser(_Exact):
     """The posterior mean of a finite data set, which is what a network that fits its training set perfectly learns,
 
         x0_hat = sum_k p_k x_k,     p_k ~ exp(-|u - a x_k|^2 / 2 s^2).

@@ -48,7 +48,10 @@ class Denoiser(nn.Module, ABC):
 
 
 class _OnPath(Denoiser):
-    """A denoiser of one path, asked on another: x_t / a, at the same log-SNR, is the same observation of x0."""
+    """A denoiser of one path, asked on another: x_t / a, at the same log-SNR, is the same observation of x0.
+
+    It is not asked beyond the ends of its own path: what is noisier than its t = 1 (pure noise, say) counts as that.
+    """
 
     def __init__(self, inner: Denoiser, path: Path) -> None:
         super().__init__(path)
@@ -56,7 +59,7 @@ class _OnPath(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         outer = self.path.coefficients(t)
-        t_inner = self.inner.path.time_of(self.path.log_snr(t))
+        t_inner = self._time(t)
         inner = self.inner.path.coefficients(t_inner)
         u = x_t if y is None else x_t - expand(outer.b, x_t) * y
         # The ratio of the s is finite also where a = 0 (rectified flow at t = 1), the ratio of the a is not.
@@ -65,11 +68,14 @@ class _OnPath(Denoiser):
 
     def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
         outer = self.path.coefficients(times)
-        t_inner = self.inner.path.time_of(self.path.log_snr(times))
+        t_inner = self._time(times)
         inner = self.inner.path.coefficients(t_inner)
         ratio = inner.s / outer.s
         rows = zip(self.inner.along(t_inner), ratio.tolist(), (inner.b - ratio * outer.b).tolist(), strict=True)
         return [partial(self._rescaled, *row) for row in rows]
+
+    def _time(self, t: Tensor | float) -> Tensor:
+        return self.inner.path.time_of(self.path.log_snr(t).clamp(-20, 20)).clamp(0, 1)
 
     @staticmethod
     def _rescaled(

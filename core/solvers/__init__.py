@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
-from ornstein.core.grids import Explicit, Grid, Uniform
+from ornstein.core.grids import Explicit, Grid, Karras
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.paths import Path, expand
 from ornstein.core.solvers.exponential import Exponential
@@ -43,9 +43,9 @@ def sample(
     Args:
         denoiser: E[x0 | x_t], on any path.
         path: the path to sample on, the denoiser's own by default.
-        solver: `Exponential()` by default.
+        solver: `Exponential(order=3, prediction="noise")` by default, the best of them over few steps (benchmarks/solvers.py).
         steps: number of steps, at least 1; 20 by default, an explicit grid's own number with one.
-        grid: where the steps go, `Uniform()` by default.
+        grid: where the steps go, `Karras()` by default.
         shape: (batch, ...) of the sample; needed unless `x_start`, `state` or `y` tells it.
         x_start: the state at the grid's first time, (batch, ...); by default b y + s z there, with noise z.
         seed: the noise's seed, at least 0.
@@ -68,8 +68,8 @@ def sample(
         torch.Size([2, 3])
     """
     denoiser = denoiser if path is None else denoiser.on(path)
-    solver = Exponential() if solver is None else solver
-    grid = Uniform() if grid is None else grid
+    solver = Exponential(order=3, prediction="noise") if solver is None else solver
+    grid = Karras() if grid is None else grid
     if steps is None:
         steps = len(grid.moments) - 1 if isinstance(grid, Explicit) else 20
     times = grid(denoiser.path, steps)

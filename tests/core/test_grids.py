@@ -39,9 +39,10 @@ def test_grids_in_the_noise_level_cut_infinite_ends():
 
 def test_spacing_is_that_of_the_name():
     path = VariancePreserving()
-    equal = lambda values: torch.testing.assert_close(
-        values.diff(), values.diff().mean().expand(9), rtol=1e-8, atol=1e-10
-    )
+
+    def equal(values: torch.Tensor) -> None:
+        torch.testing.assert_close(values.diff(), values.diff().mean().expand(9), rtol=1e-8, atol=1e-10)
+
     equal(grids.Uniform()(path, 9))
     equal(grids.Quadratic()(path, 9).sqrt())
     equal(path.log_snr(grids.LogSNR()(path, 9)))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_second_order_needs_a_tenth_of_the_steps_of_eulers_method_on_a_path_with
     wanted = denoiser.flow(x, 1.0, end, y)
     ours = sample(denoiser, solver=Exponential(2), grid=grids.LogSNR(end=end), steps=10, x_start=x, y=y)
     euler, times = x, torch.linspace(1, end, 101, dtype=WIDE)
-    for t, r in zip(times, times[1:], strict=False):
+    for t, r in pairwise(times):
         c = path.coefficients(t)
         x0 = denoiser(euler, t, y)
         velocity = c.da * x0 + c.db * y + c.ds * (euler - c.a * x0 - c.b * y) / c.s
@@ -149,7 +150,7 @@ def test_second_order_needs_a_tenth_of_the_steps_of_eulers_method_on_a_path_with
 
 
 def ddim(denoise, x: Tensor, sigmas: list[float]) -> Tensor:
-    for sigma, end in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, end in pairwise(sigmas):
         x0 = denoise(x, sigma)
         x = x0 + end * (x - x0) / sigma
     return x
@@ -349,7 +350,8 @@ def test_renoising_chain_forgets_all_but_the_estimate():
         r = path.coefficients(times[i + 1])
         x = r.a * denoiser(x, times[i], y) + r.b * y + r.s * draws[i + 1]
     solver = Exponential(order=1, renoise=True)
-    found = sample(denoiser, solver=solver, steps=6, x_start=start, y=y, noise=lambda step, *_: draws[step])
+    options = {"grid": grids.Uniform(), "steps": 6, "y": y}
+    found = sample(denoiser, solver=solver, x_start=start, noise=lambda step, *_: draws[step], **options)
     torch.testing.assert_close(found, x, rtol=1e-12, atol=1e-12)
 
 
@@ -369,7 +371,8 @@ SOLVERS = [Exponential(k, p, w) for k in (1, 2, 3) for p in ("data", "noise") fo
 def test_last_step_to_no_noise_is_the_estimate(solver: Exponential):
     for path in (RectifiedFlow(), VariancePreserving()):
         states = []
-        end = sample(mixture(path), solver=solver, steps=7, shape=(3, 4), dtype=WIDE, callback=states.append)
+        options = {"grid": grids.Uniform(), "steps": 7, "shape": (3, 4), "dtype": WIDE}
+        end = sample(mixture(path), solver=solver, callback=states.append, **options)
         torch.testing.assert_close(end, states[-1].x0)
 
 
@@ -382,7 +385,7 @@ def test_bridge_starts_ancestral_and_ends_at_the_data(solver: Exponential):
     draws = torch.ones(4, 3, dtype=WIDE)
     noise = lambda step, *_: draws if step == 1 else torch.zeros(4, 3, dtype=WIDE)  # noqa: E731
     denoiser = gaussian(path)
-    end = sample(denoiser, solver=solver, steps=5, y=y, noise=noise, callback=states.append)
+    end = sample(denoiser, solver=solver, grid=grids.Uniform(), steps=5, y=y, noise=noise, callback=states.append)
     r = path.coefficients(torch.tensor(0.8, dtype=WIDE))
     torch.testing.assert_close(states[0].x, r.a * denoiser.mean + r.b * y + r.s * draws)
     assert bool(end.isfinite().all())
@@ -395,7 +398,7 @@ def test_start_without_signal_gives_the_flow_of_the_gaussian():
     wanted = denoiser.flow(x, 1.0, 0.0)
     for solver in SOLVERS:
         if solver.order > 1:
-            end = sample(denoiser, solver=solver, steps=200, x_start=x)
+            end = sample(denoiser, solver=solver, grid=grids.Uniform(), steps=200, x_start=x)
             torch.testing.assert_close(end, wanted, rtol=0, atol=5e-3)
 
 

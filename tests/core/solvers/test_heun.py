@@ -71,7 +71,7 @@ def test_last_step_to_the_data_costs_one_evaluation():
     calls = []
     denoiser = gaussian(RectifiedFlow())
     denoiser.register_forward_hook(lambda *_: calls.append(1))
-    sample(denoiser, solver=Heun(), steps=4, shape=(2, 3))
+    sample(denoiser, solver=Heun(), steps=4, shape=(2, 3), grid=grids.Uniform())
     assert len(calls) == 7
     calls.clear()
     sample(denoiser, solver=Heun(), steps=4, shape=(2, 3), grid=grids.Uniform(end=0.1))
@@ -91,7 +91,7 @@ def test_results_are_finite_in_every_dtype(path: Path, dtype: torch.dtype):
 def test_start_without_signal_gives_the_flow_of_the_gaussian():
     denoiser = gaussian(RectifiedFlow())
     x = torch.randn(6, 3, dtype=WIDE, generator=torch.Generator().manual_seed(0))
-    end = sample(denoiser, solver=Heun(), steps=100, x_start=x)
+    end = sample(denoiser, solver=Heun(), grid=grids.Uniform(), steps=100, x_start=x)
     torch.testing.assert_close(end, denoiser.flow(x, 1.0, 0.0), rtol=0, atol=3e-3)
 
 

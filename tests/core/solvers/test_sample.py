@@ -55,8 +55,9 @@ def test_one_solver_object_serves_any_runs(solver):
 def test_resumed_run_is_the_whole_run(solver, stop: int):
     states: list[State] = []
     options = {"solver": solver, "steps": 7, "seed": 2}
-    for path in (RectifiedFlow(), EDM()):
+    for path, grid in ((RectifiedFlow(), grids.Uniform()), (EDM(), grids.Karras())):
         states.clear()
+        options["grid"] = grid
         whole = sample(Ring(path), shape=(2, 2), callback=states.append, **options)
         assert [state.step for state in states] == list(range(1, 8))
         assert torch.equal(states[-1].x, whole)
