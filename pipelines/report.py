@@ -96,7 +96,10 @@ class Report:
         rows = [(name, value) for name, value in rows.items()] if isinstance(rows, Mapping) else rows
         if not rows:
             return self
-        numeric = [all(_is_number(row[i]) for row in rows) for i in range(len(rows[0]))]
+        numeric = [
+            all(row[i] is None or _is_number(row[i]) for row in rows) and any(row[i] is not None for row in rows)
+            for i in range(len(rows[0]))
+        ]
         tag = [' class="number"' if n else "" for n in numeric]
         top = "".join(f"<th{t}>{html.escape(str(name))}</th>" for t, name in zip(tag, head))
         body = "".join(

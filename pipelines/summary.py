@@ -40,8 +40,8 @@ class Entry:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The measures of the run and of the evaluation, numbers only."""
-        every = {**self.record.get("measures", {}), **self.measures}
+        """The measures of the evaluation and of the run, numbers only; where both have one, the evaluation's."""
+        every = self.measures | {k: v for k, v in self.record.get("measures", {}).items() if k not in self.measures}
         return {name: value for name, value in every.items() if isinstance(value, (int, float))}
 
     @property
@@ -109,7 +109,10 @@ def _page(
     domain: str, entries: list[Entry], pictures: int, key: str, show: Callable[[Report, Path, Path | None], None]
 ) -> Report:
     medical = any("use" in entry.record for entry in entries)
-    page = Report(f"{domain}: {len(entries)} result{'s' * (len(entries) != 1)}", medical=medical)
+    page = Report(
+        f"{domain.upper() if len(domain) <= 3 else domain}: {len(entries)} result{'s' * (len(entries) != 1)}",
+        medical=medical,
+    )
     numbers = [{"name": entry.name, **entry.numbers} for entry in entries]
     columns = _columns(numbers)
     page.section("Measures").table([[row.get(column) for column in columns] for row in numbers], columns)

@@ -54,6 +54,11 @@ def test_page_is_balanced_and_loads_nothing(page):
     assert "http" not in page and "url(" not in page
 
 
+def test_a_column_of_numbers_stays_one_where_some_are_missing():
+    page = Report("t").table([["a", 1.5, None], ["b", None, None]], ["name", "psnr", "none"]).html()
+    assert page.count('class="number"') == 3 and '<td class="number">1.5</td>' in page
+
+
 def test_text_is_escaped(page):
     assert "<title>A &lt;title&gt; &amp; more</title>" in page and "&lt;out&gt;" in page and "<b>" not in page
 
