@@ -23,4 +23,4 @@ class NoiseEmbedding(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         angle = label.float()[:, None] * self.frequencies.float()
-        return self.layers(torch.cat([angle.cos(), angle.sin()], dim=1))
+        return self.layers(torch.cat([angle.cos(), angle.sin()], dim=1).to(self.layers[0].weight.dtype))

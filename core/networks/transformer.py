@@ -38,8 +38,8 @@ def rotations(grid: tuple[int, ...], width: int, longest: float) -> tuple[Tensor
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Turns the channel pairs (k, k + width / 2) of x (..., tokens, width): products of turned vectors depend on
     differences of positions alone."""
-    a, b = x.float().chunk(2, dim=-1)  # bfloat16 angles would blur the positions
-    return torch.cat([a * cosine - b * sine, a * sine + b * cosine], dim=-1).to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cosine - b * sine, a * sine + b * cosine], dim=-1)
 
 
 class TransformerBlock(nn.Module):
@@ -79,10 +79,10 @@ class TransformerBlock(nn.Module):
 
     def _attend(self, h: Tensor, turn: tuple[Tensor, Tensor] | None, allowed: Tensor | None) -> Tensor:
         q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
+        q, k = self.query_norm(q.float()), self.key_norm(k.float())  # bfloat16 angles would blur the positions
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        h = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=allowed)
         return self.out(h.transpose(1, 2).flatten(2))
 
 
