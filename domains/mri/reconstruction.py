@@ -1,0 +1,200 @@
+"""Slices from k-space: maps, scale and noise from the data, then one of the methods."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ornstein.core.denoisers import Denoiser
+from ornstein.core.inverse.posterior import error_curve
+from ornstein.datasets.kspace import KSpace
+from ornstein.domains.mri.classical import cg_sense, total_variation, zero_filled
+from ornstein.domains.mri.coils import compress_coils, compression, estimate_noise
+from ornstein.domains.mri.diffusion import DiffusionSettings, posterior_samples
+from ornstein.domains.mri.operator import encode
+from ornstein.domains.mri.prior import load_prior
+from ornstein.domains.mri.sensitivities import estimate_sensitivities
+
+Method = Literal["diffusion", "sense", "tv", "zero-filled"]
+
+SECOND_SET = 0.01
+"""Where the second set of maps covers more of the object than this, the object folds over its field of view."""
+
+
+UNREGULARISED = 1e-4  # Tikhonov weight of a least-squares fit; the maps have unit norm
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What some slices of a scan tell of all of it, so that every slice is treated alike.
+
+    Args:
+        scale: 99th percentile of the tissue of the zero-filled images; it is 1 to the prior.
+        noise: standard deviation, in real and imaginary part and the data's units, of what an image and the maps
+            cannot explain: the receiver's noise, and what the maps do not tell or lies outside their support.
+        sets: of coil maps, 1, or 2 where the object folds over its field of view.
+        compression: the matrix (virtual, coils) to virtual coils, or None.
+    """
+
+    scale: float
+    noise: float
+    sets: int
+    compression: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SliceImages:
+    """Reconstructed slices.
+
+    Args:
+        images: complex64 (samples, slices, readout, phase).
+        residual: (slices,), norm of what the images leave of the measured samples over the norm of these.
+        network_seconds: time inside the network.
+        evaluations: images that went through the network.
+        warnings: one sentence each.
+    """
+
+    images: np.ndarray
+    residual: np.ndarray
+    network_seconds: float = 0.0
+    evaluations: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def _tensors(kspace: KSpace, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Data, mask and trajectory as tensors."""
+    mask = None if kspace.mask is None else torch.from_numpy(np.ascontiguousarray(kspace.mask)).to(device)
+    path = None if kspace.trajectory is None else torch.from_numpy(np.ascontiguousarray(kspace.trajectory)).to(device)
+    return torch.from_numpy(np.ascontiguousarray(kspace.data)).to(device), mask, path
+
+
+def survey(kspace: KSpace, *, coil_compression: int = 12, device: torch.device | str = "cpu") -> Survey:
+    """Scale, noise, number of map sets and coil compression from some slices spread over a scan, all with an object."""
+    data, mask, trajectory = _tensors(kspace, torch.device(device))
+    matrix = compression(data, coil_compression) if data.shape[1] > coil_compression else None
+    noise = kspace.noise_std or float(estimate_noise(data, mask, trajectory).square().mean().sqrt())
+    maps = _maps(kspace, data, mask, 2)
+    images = zero_filled(data, maps, mask, trajectory).abs().square().sum(1).sqrt()
+    tissue = images[images > 0.05 * images.max()]
+    covered = (maps != 0).any(2).float().mean((0, 2, 3))  # the share of the pixels that each set has
+    sets = 2 if len(covered) > 1 and covered[1] > SECOND_SET * covered[0] else 1
+    noise = max(noise, _unexplained(data, maps[:, :sets], mask, trajectory))
+    return Survey(float(np.percentile(tissue.cpu().numpy(), 99)), noise, sets, matrix)
+
+
+def _unexplained(data: Tensor, maps: Tensor, mask: Tensor | None, trajectory: Tensor | None) -> float:
+    """The standard deviation of what least squares leave of the samples, corrected for the pixels that they fit."""
+    operator, y = encode(data, maps, mask, trajectory)
+    left = y - operator.forward(operator.solve(operator.adjoint(y), UNREGULARISED, 30))
+    samples = int((y != 0).sum())
+    free = max(1 - int((maps != 0).any(2).sum()) / samples, 0.1)
+    return float((left.abs().square().sum() / (2 * samples * free)).sqrt())
+
+
+def reconstruct_slices(
+    kspace: KSpace,
+    seen: Survey,
+    *,
+    method: Method = "diffusion",
+    model: Path | None = None,
+    items: Sequence[int],
+    samples: int = 4,
+    steps: int = 20,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    precision: str = "bf16",
+    progress: Callable[[float, float], None] | None = None,
+) -> SliceImages:
+    """Images of some slices of a scan.
+
+    Args:
+        kspace: the slices.
+        seen: of the scan, see `survey`.
+        method: "diffusion" draws `samples` from the posterior, the classical methods give one image.
+        model: folder of the prior, for diffusion.
+        items: the slices' numbers in the scan, which key the noise.
+        samples, steps, seed, precision: of diffusion, see `DiffusionSettings`.
+        device: where to work.
+        progress: called with (done, total).
+    """
+    device = torch.device(device)
+    data, mask, trajectory = _tensors(kspace, device)
+    maps = _maps(kspace, data, mask, seen.sets, seen.compression)
+    if seen.compression is not None:
+        data = compress_coils(data, len(seen.compression), matrix=seen.compression)
+    seconds, evaluations = 0.0, 0
+    match method:
+        case "zero-filled":
+            images = zero_filled(data, maps, mask, trajectory)[:, None]
+        case "sense":
+            images = cg_sense(data, maps, mask, trajectory)[:, None]
+        case "tv":
+            images = total_variation(data, maps, mask, trajectory, scale=seen.scale)[:, None]
+        case _:
+            assert model is not None, "diffusion needs a model"
+            prior, error = _prior(model, str(device))
+            settings = DiffusionSettings(steps=steps, samples=samples, seed=seed, precision=precision)
+            operator, y = encode(data[:, None] / seen.scale, maps[:, None], mask, trajectory)
+            tick = _Ticks(progress, steps)
+            made = posterior_samples(operator, y, prior, error, seen.noise / seen.scale, settings, items, tick)
+            images, seconds, evaluations = made.images * seen.scale, made.network_seconds, made.evaluations
+    residual = _residual(data, maps, mask, trajectory, images.mean(1))
+    return SliceImages(_combine(images).transpose(0, 1).cpu().numpy(), residual, seconds, evaluations)
+
+
+def _maps(kspace: KSpace, data: Tensor, mask: Tensor | None, sets: int, matrix: Tensor | None = None) -> Tensor:
+    """The user's maps, or ESPIRiT's: (slices, sets, coils, readout, phase), in virtual coils where there is a matrix."""
+
+    def virtual(coils: Tensor) -> Tensor:
+        return coils if matrix is None else compress_coils(coils, len(matrix), matrix=matrix)
+
+    if kspace.sensitivities is not None:
+        own = torch.from_numpy(kspace.sensitivities).to(data.device)
+        own = virtual(own if own.ndim == 5 else own[:, None])
+        # Unit vectors over the coils, so that an image means the same with any maps; zero where a map is.
+        return own / own.abs().square().sum(2, keepdim=True).sqrt().clamp_min(1e-12)
+    block = None if kspace.calibration is None else virtual(torch.from_numpy(kspace.calibration).to(data.device))
+    return estimate_sensitivities(virtual(data), mask, sets=sets, calibration=block)
+
+
+def _combine(images: Tensor) -> Tensor:
+    """One complex image of the sets: (slices, samples, readout, phase) from (slices, samples, sets, readout, phase).
+
+    The maps of the sets are orthonormal, so the root-sum-of-squares over the coils is that over the sets; the phase is
+    the first set's.
+    """
+    if images.shape[2] == 1:
+        return images[:, :, 0]
+    magnitude = images.abs().square().sum(2).sqrt()
+    return torch.polar(magnitude, images[:, :, 0].angle())
+
+
+def _residual(data: Tensor, maps: Tensor, mask: Tensor | None, trajectory: Tensor | None, images: Tensor) -> np.ndarray:
+    """|y - A x| / |y| of each slice, (slices,), for images (slices, sets, readout, phase)."""
+    operator, y = encode(data, maps, mask, trajectory)
+    left = (y - operator.forward(images)).flatten(1).norm(dim=1)
+    return (left / y.flatten(1).norm(dim=1).clamp_min(1e-30)).cpu().numpy()
+
+
+@lru_cache(maxsize=2)
+def _prior(folder: Path, device: str) -> tuple[Denoiser, Callable[[float], float]]:
+    """A prior and its error curve, kept so that the slices of a scan share it."""
+    prior, card = load_prior(folder, device)
+    return prior, error_curve(card["denoising_rmse"])
+
+
+class _Ticks:
+    """Counts the levels of a chain and tells the progress."""
+
+    def __init__(self, progress: Callable[[float, float], None] | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
