@@ -45,9 +45,12 @@ class Exponential(Solver):
 
     where the polynomial through the last `order` values stands for x0_hat (for z_hat = (u - a x0_hat) / s). The first
     steps have only the values that there are; at order 3 the first is corrected, without another evaluation, once
-    x0_hat is known at its end (not with the published weights). Where s_r = 0 the step is its limit, x_r = a_r x0_hat + b_r y; where s_t = 0
-    (a bridge at t = 1) it is ancestral, x_r = a_r x0_hat + b_r y + s_r z; both are of first order. Where a_t = 0 the next
-    steps interpolate in a / s, which is 0 there and not infinite.
+    x0_hat is known at its end (not with the published weights).
+
+    Where s_r = 0 the step is its limit, x_r = a_r x0_hat + b_r y; where s_t = 0 (a bridge at t = 1) it is ancestral,
+    x_r = a_r x0_hat + b_r y + s_r z; both are of first order. Steps that reach back to a = 0 (rectified flow at t = 1)
+    interpolate in a / s, which is 0 there, and not in lambda; equal steps of t from there, in which lambda never becomes
+    smooth, leave order 2 at most, while `grids.LogSNR` and `grids.Karras` keep the order.
 
     | method | settings |
     |---|---|
@@ -60,7 +63,7 @@ class Exponential(Solver):
     | the fully stochastic chain x_r = a_r x0_hat + b_r y + s_r z | order=1, renoise=True |
 
     Args:
-        order: how many values are interpolated, 1 to 3 (UniPC: to 3, its corrector then has one more).
+        order: how many values are interpolated, 1 to 3; a corrector has one more.
         prediction: what is interpolated, "data" (x0_hat) or "noise".
         weights: "exact" integrates the polynomial in lambda exactly. "dpm" has the published DPM-Solver weights: at order 2
             the midpoint's, at order 3 half of the curvature, which leaves it of second order. "b1" and "b2" have those of
@@ -73,9 +76,9 @@ class Exponential(Solver):
     Raises:
         ValueError: for settings out of range, and those that contradict each other.
 
-    Source: Lu et al. (2022), DPM-Solver++, arXiv:2211.01095, eq. 8 and 18; Song, Meng, Ermon (2021), DDIM,
-    arXiv:2010.02502, eq. 12; Zhang and Chen (2023), DEIS, arXiv:2204.13902, eq. 15; Zhao et al. (2023), UniPC,
-    arXiv:2302.04867, eq. 3 and 8; Xue et al. (2023), SA-Solver, arXiv:2305.14267, eq. 8, for e between 0 and 1.
+    Source: Lu et al. (2022), DPM-Solver++, arXiv:2211.01095, eq. 8, and for the SDE section 5; Song, Meng, Ermon (2021),
+    DDIM, arXiv:2010.02502, eq. 12; Zhang and Chen (2023), DEIS, arXiv:2204.13902; Zhao et al. (2023), UniPC,
+    arXiv:2302.04867; Xue et al. (2023), SA-Solver, arXiv:2305.14267, for e between 0 and 1.
     """
 
     order: int = 2

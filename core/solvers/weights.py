@@ -18,7 +18,7 @@ def phi(order: int, z: Array) -> Array:
     phi_1(z) = (exp(z) - 1) / z and phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z; where |z| < 1 the recurrence cancels, and the
     Taylor series takes its place.
 
-    Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19, eq. 2.5 to 2.11.
+    Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19, section 2.
     """
     z = np.asarray(z, dtype=np.float64)
     small = np.abs(z) < 1

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from ornstein.core import grids
@@ -51,17 +49,17 @@ def test_one_solver_object_serves_any_runs(solver):
 
 
 @solvers
-@given(stop=st.integers(1, 6))
-def test_resumed_run_is_the_whole_run(solver, stop: int):
+def test_resumed_run_is_the_whole_run(solver):
     states: list[State] = []
-    options = {"solver": solver, "steps": 7, "seed": 2}
+    options: dict = {"solver": solver, "steps": 5, "seed": 2}
     for path, grid in ((RectifiedFlow(), grids.Uniform()), (EDM(), grids.Karras())):
         states.clear()
         options["grid"] = grid
         whole = sample(Ring(path), shape=(2, 2), callback=states.append, **options)
-        assert [state.step for state in states] == list(range(1, 8))
+        assert [state.step for state in states] == list(range(1, 6))
         assert torch.equal(states[-1].x, whole)
-        assert torch.equal(sample(Ring(path), state=states[stop - 1], **options), whole)
+        for state in states[:-1]:
+            assert torch.equal(sample(Ring(path), state=state, **options), whole)
 
 
 def test_seeds_and_items_change_the_sample():
