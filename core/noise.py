@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def key(*parts: int) -> int:
-    """A 63-bit seed from a tuple of non-negative integers; different tuples give independent streams."""
+    """A 63-bit seed from non-negative integers below 2^32: different tuples of one length give independent streams."""
     return int(np.random.SeedSequence([int(p) for p in parts]).generate_state(1, np.uint64)[0]) >> 1
 
 
