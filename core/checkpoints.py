@@ -68,8 +68,8 @@ def save_model(
         folder: made where it is absent.
         tensors: the weights by name.
         card: what is known of the model, as JSON values: name, architecture, data, licence, scores, limits.
-        dtype: storage type of floating tensors of two or more axes; bfloat16 halves the file. Vectors keep their own:
-            they are few, and the frequencies of a noise embedding need their digits.
+        dtype: storage type of floating tensors of two or more axes; bfloat16 halves the file. Vectors (gains,
+            offsets, frequencies) keep their own: they are a hundredth of the file.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

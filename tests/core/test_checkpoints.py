@@ -44,7 +44,7 @@ def test_round_trip_in_bfloat16_rounds_matrices_once_and_keeps_vectors(folder: P
     assert found.keys() == tensors.keys()
     for name in ("matrix", "picture"):
         assert torch.equal(found[name], tensors[name].bfloat16().float())
-    assert torch.equal(found["vector"], tensors["vector"])  # noise frequencies need their digits
+    assert torch.equal(found["vector"], tensors["vector"])
     assert torch.equal(found["count"], tensors["count"]) and found["count"].dtype == torch.int64
     assert card["name"] == "tiny" and card["limits"] == "für Prüfungen"
     assert card["sha256"] == sha256(folder / "model.safetensors")
