@@ -98,7 +98,7 @@ def reconstruct(
     coupling: Literal["none"] = "none",
     samples: Samples = 4,
     keep_samples: KeepSamples = False,
-    steps: Steps = 20,
+    steps: Steps = 40,
     solver: Literal["ancestral"] = "ancestral",
     model: Model = None,
     device: Device = "auto",

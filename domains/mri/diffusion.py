@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
+from ornstein.core.grids import Karras
 from ornstein.core.inverse.posterior import LinearPosterior
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.operators import LinearOperator
@@ -71,18 +72,21 @@ class DiffusionSettings:
         samples: posterior samples a slice, at least 1.
         seed: of the noise.
         sigma_start, sigma_end: first and last noise level, in units of the image's scale.
-        rho: how the levels lie between them, see `EDM`.
-        iterations: of conjugate gradients at each level.
+        rho: how the levels lie between them, see `Karras`.
+        inflation: factor on the prior's error where it meets the data, at least 1. The state of the chain is not the
+            image plus white noise: what the data leave open also errs, and the prior's error is gathered where tissue is.
+        iterations: of conjugate gradients at each level, where the operator has no direct solution.
         precision: of the network, "fp32", "bf16" or "fp16".
     """
 
-    steps: int = 20
+    steps: int = 40
     samples: int = 4
     seed: int = 0
-    sigma_start: float = 1.0
+    sigma_start: float = 0.3
     sigma_end: float = 0.01
-    rho: float = 3.0
-    iterations: int = 4
+    rho: float = 10.0
+    inflation: float = 3.0
+    iterations: int = 8
     precision: str = "bf16"
 
 
@@ -135,10 +139,15 @@ def posterior_samples(
     first = operator.solve(back_projection, FIRST_SHIFT, s.iterations)
     channels = Channels(count)
     start = channels.adjoint(first.expand(count, s.samples, *first.shape[2:]).contiguous())
-    path = EDM(s.sigma_end, s.sigma_start, s.rho)
+    path = EDM(s.sigma_end, s.sigma_start)
     each = EachSet(prior, path, s.precision)
     posterior = LinearPosterior(
-        each, operator @ channels, measurement.expand(-1, s.samples, *measurement.shape[2:]), noise, error, s.iterations
+        each,
+        operator @ channels,
+        measurement.expand(-1, s.samples, *measurement.shape[2:]),
+        noise,
+        lambda sigma: s.inflation * error(sigma),
+        s.iterations,
     )
     keyed = KeyedNoise(s.seed, [item * 65536 + k for item in items for k in range(s.samples)])
     x = start + s.sigma_start * keyed(0, start.shape, start.dtype, start.device)
@@ -148,6 +157,7 @@ def posterior_samples(
             posterior,
             solver=Exponential(order=1, renoise=True),
             steps=s.steps - 1,
+            grid=Karras(rho=s.rho),
             x_start=x,
             noise=keyed,
             callback=each_step,
