@@ -11,10 +11,11 @@ All take slices in a batch and the coils' maps, and give complex images (slices,
 import torch
 from torch import Tensor
 
-from ornstein.core.operators import LinearOperator, conjugate_gradient, inner
+from ornstein.core.operators import LinearOperator, conjugate_gradient
 from ornstein.domains.mri.operator import NonCartesian, encode
 
-DUAL_STEP = 0.05  # of total variation, for images of unit scale: near the best from 10 to 200 iterations
+STEP = 10.0  # of total variation's image, at unit scale: of 3, 10, 30 and 100 the soonest within 0.1 dB of the end
+INNER = 5  # conjugate gradients in each of its steps, where the data term has no exact solution
 
 
 def zero_filled(
@@ -34,7 +35,7 @@ def cg_sense(
     regularisation: float = 0.01,
     iterations: int = 30,
 ) -> Tensor:
-    """The least-squares image, min |A x - y|^2 + regularisation L |x|^2, L the largest eigenvalue of A^H A (1 on a grid).
+    """The least-squares image, min |A x - y|^2 + regularisation m |x|^2, with m the samples a pixel (1 / acceleration).
 
     Args:
         regularisation: at least 0; it holds back the noise where the maps say little.
@@ -44,9 +45,11 @@ def cg_sense(
     10.1002/mrm.1241.
     """
     operator, y = encode(kspace, sensitivities, mask, trajectory)
-    b = operator.adjoint(y)
-    shift = regularisation * _largest_eigenvalue(operator, b)
-    return conjugate_gradient(operator.normal, b, iterations=iterations, shift=shift)
+    sampled = float(mask.float().mean()) if mask is not None else 1.0
+    if isinstance(operator, NonCartesian):
+        sampled = operator.trajectory[..., 0].numel() / (operator.shape[0] * operator.shape[1])
+    shift = regularisation * sampled
+    return conjugate_gradient(operator.normal, operator.adjoint(y), iterations=iterations, shift=shift)
 
 
 def total_variation(
@@ -56,44 +59,53 @@ def total_variation(
     trajectory: Tensor | None = None,
     *,
     weight: float = 0.002,
-    iterations: int = 120,
+    iterations: int = 60,
     scale: Tensor | float | None = None,
 ) -> Tensor:
     """The image of least isotropic total variation that explains the data,
 
         min 1/2 |A x - y|^2 + weight scale sum_n sqrt(|x_(n+e1) - x_n|^2 + |x_(n+e2) - x_n|^2),
 
-    each set of maps with its own sum.
+    each set of maps with its own sum, x = 0 where the maps are.
 
     Args:
         weight: of the total variation, at least 0, in units of the image's scale.
-        iterations: of the primal-dual method; 120 bring the objective to within 1 %.
-        scale: of the image, () or (slices,): by default the 99th percentile of each zero-filled slice.
+        iterations: of the primal-dual method; its step on the data term is exact where whole lines are sampled, so
+            that some tens suffice.
+        scale: of the image, () or (slices,): by default `image_scale` of each zero-filled slice.
 
     Source: Rudin, Osher, Fatemi (1992), 10.1016/0167-2789(92)90242-F; Block, Uecker, Frahm (2007), Undersampled radial
-    MRI with multiple coils, 10.1002/mrm.21236; the method is Condat (2013), A primal-dual splitting method,
-    10.1007/s10957-012-0245-9, algorithm 3.1.
+    MRI with multiple coils, 10.1002/mrm.21236; the method is Chambolle and Pock (2011), A first-order primal-dual
+    algorithm for convex problems with applications to imaging, 10.1007/s10851-010-0251-1, algorithm 1.
     """
     operator, y = encode(kspace, sensitivities, mask, trajectory)
     start = _back_project(operator, y)
     size = image_scale(start) if scale is None else torch.as_tensor(scale, dtype=start.real.dtype, device=start.device)
     size = size.reshape(-1, 1, 1, 1).clamp(min=torch.finfo(start.real.dtype).tiny)
     x, b = start / size, operator.adjoint(y) / size
+    support = (sensitivities != 0).any(-3)
     dual = torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
-    # Converges for 1 / step - 8 DUAL_STEP >= L / 2: 8 bounds the difference operator, L the data term.
-    step = 1 / (_largest_eigenvalue(operator, b) / 2 + 8 * DUAL_STEP)
-    for _ in range(iterations):
-        after = x - step * (operator.normal(x) - b + divergence(dual))
-        dual.add_(gradient(2 * after - x), alpha=DUAL_STEP)
+    for _ in range(iterations if weight > 0 else 0):
+        # The data term's proximal step, (A^H A + I / STEP)^-1 (b + x / STEP - D^H u), written as what it adds to x.
+        change = operator.solve(b - operator.normal(x) - divergence(dual), 1 / STEP, INNER) * support
+        dual.add_(gradient(x + 2 * change), alpha=1 / (8 * STEP))  # 8 bounds the squared norm of the differences
         length = torch.view_as_real(dual).square().sum((0, -1)).sqrt_()
-        dual.mul_(weight / length.clamp_(min=weight) if weight > 0 else 0)
-        x = after
+        dual.mul_(weight / length.clamp_(min=weight))
+        x = x + change
     return x * size
 
 
 def image_scale(images: Tensor) -> Tensor:
-    """The 99th percentile of each slice's magnitude over (slices, sets, readout, phase), (slices,)."""
-    return torch.stack([image.abs().flatten().kthvalue(max(1, round(0.99 * image.numel()))).values for image in images])
+    """The 99th percentile of what is not background in each slice (slices, sets, readout, phase): (slices,).
+
+    Background is below a twentieth of the slice's largest magnitude; the sets are combined by their root sum of squares.
+    """
+    magnitude = images.abs().square().sum(1).sqrt().flatten(1)
+    scales = []
+    for pixels in magnitude:
+        tissue = pixels[pixels >= 0.05 * pixels.max()]
+        scales.append(tissue.kthvalue(max(1, round(0.99 * len(tissue)))).values)
+    return torch.stack(scales)
 
 
 def gradient(x: Tensor) -> Tensor:
@@ -116,14 +128,3 @@ def divergence(g: Tensor) -> Tensor:
 
 def _back_project(operator: LinearOperator, y: Tensor) -> Tensor:
     return operator.adjoint(y * operator.density if isinstance(operator, NonCartesian) else y)
-
-
-def _largest_eigenvalue(operator: LinearOperator, like: Tensor) -> Tensor | float:
-    """An upper bound of A^H A's eigenvalues: 1 on a grid, where maps are unit vectors; by power iteration elsewhere."""
-    if not isinstance(operator, NonCartesian):
-        return 1.0
-    x = like[:1]
-    for _ in range(20):
-        x = x / inner(x, x).sqrt().clamp(min=1e-30).reshape(-1, 1, 1, 1)
-        x = operator.normal(x)
-    return 1.1 * inner(x, x).sqrt().max()

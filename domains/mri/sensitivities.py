@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from ornstein.core.errors import InputError
+from ornstein.core.operators import conjugate_gradient
 from ornstein.domains.mri.coils import virtual_coils
+from ornstein.domains.mri.operator import NonCartesian, fft
 
 READOUT_LINES = 24  # of a calibration region
 FEWEST_LINES = 4  # of a calibration region: fewer hold no kernel
@@ -201,12 +203,35 @@ def _orthonormal(vectors: Tensor) -> Tensor:
     return torch.cat([first, second], -1)
 
 
+def grid_calibration(kspace: Tensor, trajectory: Tensor, size: int = READOUT_LINES) -> Tensor:
+    """A Cartesian calibration block (slices, coils, size, size) from the samples near the centre of a trajectory.
+
+    The small image that explains them best in the least-squares sense, a third larger than asked for, so that what
+    lies between its grid and the samples falls on the rim that is cut.
+
+    Args:
+        kspace: (slices, coils, spokes, samples), complex.
+        trajectory: (spokes, samples, 2) in 1 / field of view.
+        size: of the block.
+    """
+    wide = size * 4 // 3
+    near = trajectory.abs().amax(-1) < wide / 2
+    ones = torch.ones(1, 1, wide, wide, dtype=kspace.dtype, device=kspace.device)
+    operator = NonCartesian(ones, trajectory[near][None])
+    data = kspace[:, :, near].flatten(0, 1)[:, None, None]  # (slices * coils, one coil, one spoke, samples)
+    images = conjugate_gradient(operator.normal, operator.adjoint(data), iterations=30)
+    rim = (wide - size) // 2
+    return fft(images[:, 0])[:, rim : rim + size, rim : rim + size].unflatten(0, kspace.shape[:2])
+
+
 def estimate_sensitivities(
     kspace: Tensor,
-    mask: Tensor,
+    mask: Tensor | None = None,
     *,
     sets: int = 1,
     calibration: Tensor | None = None,
+    trajectory: Tensor | None = None,
+    shape: tuple[int, int] | None = None,
     settings: Espirit | None = None,
 ) -> Tensor:
     """ESPIRiT maps of every slice: unit vectors over the coils inside the object, zero outside.
@@ -214,11 +239,14 @@ def estimate_sensitivities(
     The phase of a map is that of the first principal component of the coils, so that it varies smoothly.
 
     Args:
-        kspace: (slices, coils, readout, phase), complex; unsampled positions are not read.
-        mask: bool (phase,) or (readout, phase).
+        kspace: (slices, coils, readout, phase), complex; unsampled positions are not read. With a trajectory (slices,
+            coils, spokes, samples).
+        mask: bool (phase,) or (readout, phase); all sampled where it is None.
         sets: 1, or 2 where the object reaches over the field of view and folds onto itself.
         calibration: (slices, coils, rows, lines) of fully sampled k-space around the centre, where it was measured
             separately; the fully sampled centre of `kspace` otherwise.
+        trajectory: (spokes, samples, 2) in 1 / field of view, instead of a mask.
+        shape: of the maps, (readout, phase); needed with a trajectory only.
         settings: of ESPIRiT.
 
     Returns:
@@ -232,11 +260,18 @@ def estimate_sensitivities(
     assert sets in (1, 2), f"{sets} sets of maps"
     assert kspace.ndim == 4, f"kspace {tuple(kspace.shape)} is not (slices, coils, readout, phase)"
     settings = settings or Espirit()
-    block = _calibration(kspace, mask) if calibration is None else calibration
+    shape = (kspace.shape[-2], kspace.shape[-1]) if shape is None else shape
+    if calibration is not None:
+        block = calibration
+    elif trajectory is not None:
+        block = grid_calibration(kspace, trajectory)
+    else:
+        mask = torch.ones(kspace.shape[-1], dtype=torch.bool) if mask is None else mask
+        block = _calibration(kspace, mask)
     if min(block.shape[-2:]) < FEWEST_LINES:
         raise InputError(
             f"k-space: {block.shape[-2]} x {block.shape[-1]} fully sampled positions around its centre, "
             f"{FEWEST_LINES} x {FEWEST_LINES} are needed to find the coils' sensitivities",
             "give the maps (sensitivities) or calibration lines",
         )
-    return settings.maps(block, (kspace.shape[-2], kspace.shape[-1]), min(sets, kspace.shape[1]))
+    return settings.maps(block, shape, min(sets, kspace.shape[1]))
