@@ -3,6 +3,7 @@
 import difflib
 import importlib.resources
 import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,10 @@ def list_models() -> Answer:
     """Lists the shipped models."""
     models = shipped()
     rows = [
-        [m.name, m.domain, f"{m.size / 2**20:.1f} MiB", m.card.get("licence", ""), m.card.get("description", "")]
+        [m.name, m.domain, f"{m.size / 2**20:.1f} MiB", textwrap.shorten(str(m.card.get("licence", "")), 40)]
         for m in models
     ]
-    text = table(rows, ["name", "domain", "size", "licence", "what it is"]) if rows else "no models are shipped"
+    text = table(rows, ["name", "domain", "size", "licence"]) if rows else "no models are shipped"
     return Answer({"models": [{**m.identity, "domain": m.domain, "bytes": m.size} for m in models]}, text)
 
 
