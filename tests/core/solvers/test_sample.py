@@ -96,12 +96,12 @@ def test_start_is_noise_at_the_first_level():
 
 
 def test_samples_of_a_gaussian_have_its_moments():
-    # 20,000 samples: 3 % of a deviation is six standard errors.
+    # 3,000 samples: 6 % of a deviation is 4.6 standard errors.
     denoiser = GaussianDenoiser(torch.tensor([1.0, -2.0]), torch.tensor([0.25, 4.0]))
     for path in (EDM(), VariancePreserving(), Cosine(), RectifiedFlow()):
-        end = sample(denoiser, path, steps=40, grid=grids.Karras(), shape=(20_000, 2), dtype=WIDE)
-        torch.testing.assert_close(end.std(0), torch.tensor([0.5, 2.0], dtype=WIDE), rtol=0.03, atol=0)
-        torch.testing.assert_close(end.mean(0), denoiser.mean, rtol=0, atol=0.06)
+        end = sample(denoiser, path, steps=40, grid=grids.Karras(), shape=(3000, 2), dtype=WIDE)
+        torch.testing.assert_close(end.std(0), torch.tensor([0.5, 2.0], dtype=WIDE), rtol=0.06, atol=0)
+        torch.testing.assert_close(end.mean(0), denoiser.mean, rtol=0, atol=0.15)
 
 
 def test_samples_do_not_depend_on_the_path_at_equal_noise_levels():
