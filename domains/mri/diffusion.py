@@ -1,5 +1,6 @@
 """Posterior samples of MRI slices: the prior over complex images, conditioned on multi-coil k-space."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ class DiffusionSettings:
         steps: noise levels, each one evaluation of the network a sample, at least 1.
         samples: posterior samples a slice, at least 1.
         seed: of the noise.
-        sigma_start, sigma_end: first and last noise level, in units of the image's scale.
+        sigma_start, sigma_end: first and last noise level of the chain, in units of the image's scale.
+        sigma_last: the level at which the prior sees the sample once more without the data, below `sigma_end`: it
+            clears the receiver's noise from the air, which agreeing with the data brings in.
         rho: how the levels lie between them, see `Karras`.
         inflation: factor on the prior's error where it meets the data, at least 1. The state of the chain is not the
             image plus white noise: what the data leave open also errs, and the prior's error is gathered where tissue is.
@@ -84,6 +87,7 @@ class DiffusionSettings:
     seed: int = 0
     sigma_start: float = 0.3
     sigma_end: float = 0.01
+    sigma_last: float = 0.005
     rho: float = 10.0
     inflation: float = 3.0
     iterations: int = 8
@@ -119,7 +123,7 @@ def posterior_samples(
     """Samples of the images of some slices, given their k-space.
 
     A chain of noise levels: at each the prior's x0_hat is brought to agree with the data and noised afresh to the
-    next level, x_r = x0_hat(y) + s_r z; the last x0_hat(y) is the sample.
+    next level, x_r = x0_hat(y) + s_r z; the sample is the last x0_hat(y), denoised once at a lower level.
 
     Args:
         operator: from (slices, samples, sets, *space) to data, `MultiCoil` say.
@@ -139,7 +143,8 @@ def posterior_samples(
     first = operator.solve(back_projection, FIRST_SHIFT, s.iterations)
     channels = Channels(count)
     start = channels.adjoint(first.expand(count, s.samples, *first.shape[2:]).contiguous())
-    path = EDM(s.sigma_end, s.sigma_start)
+    path = EDM(s.sigma_last, s.sigma_start)
+    end = path.time_of(-math.log(s.sigma_end))
     each = EachSet(prior, path, s.precision)
     posterior = LinearPosterior(
         each,
@@ -151,16 +156,18 @@ def posterior_samples(
     )
     keyed = KeyedNoise(s.seed, [item * 65536 + k for item in items for k in range(s.samples)])
     x = start + s.sigma_start * keyed(0, start.shape, start.dtype, start.device)
-    if s.steps > 1:
+    if s.steps > 2:
         each_step = None if callback is None else lambda state: callback()
         x = sample(
             posterior,
             solver=Exponential(order=1, renoise=True),
-            steps=s.steps - 1,
-            grid=Karras(rho=s.rho),
+            steps=s.steps - 2,
+            grid=Karras(end=float(end), rho=s.rho),
             x_start=x,
             noise=keyed,
             callback=each_step,
         )
-    images = channels.forward(posterior(x, torch.zeros((), dtype=torch.float64)))
-    return PosteriorSamples(images, each.seconds, each.evaluations)
+    x = posterior(x, end)
+    if s.steps > 1:
+        x = each(x, torch.zeros((), dtype=torch.float64))
+    return PosteriorSamples(channels.forward(x), each.seconds, each.evaluations)
