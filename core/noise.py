@@ -31,7 +31,9 @@ class KeyedNoise:
     seed: int = 0
     items: Sequence[int] = (0,)
 
-    def __call__(self, step: int, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> Tensor:
+    def __call__(
+        self, step: int, shape: Sequence[int], dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    ) -> Tensor:
         """Noise of `shape` (batch, ...) with unit variance (complex: real and imaginary part each 1/2 of it).
 
         The generator lives on the CPU, so that the noise does not depend on the device.
@@ -40,7 +42,9 @@ class KeyedNoise:
         draw = torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
         draw = {torch.float32: torch.complex64, torch.float64: torch.complex128}[draw] if dtype.is_complex else draw
         rows = [
-            torch.randn(tuple(shape[1:]), dtype=draw, generator=torch.Generator().manual_seed(key(self.seed, item, step)))
+            torch.randn(
+                tuple(shape[1:]), dtype=draw, generator=torch.Generator().manual_seed(key(self.seed, item, step))
+            )
             for item in self.items
         ]
         return torch.stack(rows).to(device=device, dtype=dtype, non_blocking=True)

@@ -134,6 +134,23 @@ class Matrix(LinearOperator):
         return (self.matrix.mH @ y.unsqueeze(-1)).squeeze(-1)
 
 
+def eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (..., n), ascending, and eigenvectors (..., n, n) of many small Hermitian matrices (..., n, n).
+
+    On a CPU by one thread: several share out a single small matrix, and wait for each other most of the time.
+    """
+    if matrices.device.type != "cpu":
+        values, vectors = torch.linalg.eigh(matrices)
+        return values, vectors
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        values, vectors = torch.linalg.eigh(matrices)
+    finally:
+        torch.set_num_threads(threads)
+    return values, vectors
+
+
 def inner(u: Tensor, v: Tensor) -> Tensor:
     """Re <u, v> of each item, (batch,) from two (batch, ...)."""
     assert u.shape == v.shape, f"{tuple(u.shape)} against {tuple(v.shape)}"

@@ -46,6 +46,8 @@ def assert_adjoint():
         wide = torch.complex128 if dtype.is_complex else torch.float64
         image, back, x, y = (v.to(wide).flatten() for v in (image, back, x, y))
         gap = abs(torch.vdot(image, y) - torch.vdot(x, back))
-        assert gap <= tolerance * (image.norm() * y.norm() + 1e-30), f"adjoint is off by {gap / (image.norm() * y.norm())}"
+        assert gap <= tolerance * (image.norm() * y.norm() + 1e-30), (
+            f"adjoint is off by {gap / (image.norm() * y.norm())}"
+        )
 
     return check

@@ -23,4 +23,5 @@ class NoiseEmbedding(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         angle = label.float()[:, None] * self.frequencies.float()
-        return self.layers(torch.cat([angle.cos(), angle.sin()], dim=1).to(self.layers[0].weight.dtype))
+        dtype = next(self.layers.parameters()).dtype
+        return self.layers(torch.cat([angle.cos(), angle.sin()], dim=1).to(dtype))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ornstein.core.operators import eigen
 from ornstein.domains.mri.operator import ifft
 
 
@@ -10,7 +11,7 @@ def virtual_coils(kspace: Tensor) -> Tensor:
     """Principal components of the coils, strongest first: unitary (slices, coils, coils), one component a column."""
     data = kspace.flatten(2)
     scale = data.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
-    _, vectors = torch.linalg.eigh((data / scale) @ (data / scale).mH)
+    _, vectors = eigen((data / scale) @ (data / scale).mH)
     vectors = vectors.flip(-1)
     # An eigenvector's phase is arbitrary: here its largest entry is positive.
     largest = vectors.gather(-2, vectors.abs().argmax(-2, keepdim=True))

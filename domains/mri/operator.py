@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ornstein.core.operators import LinearOperator
+from ornstein.core.operators import LinearOperator, eigen
 
 # A product with Gram matrices of this many entries per coil and pixel takes as long as the Fourier transforms instead
 # (measured at 256 x 256, 8 coils, 1 to 4 images, two cores); above it the transforms are faster.
@@ -121,7 +121,9 @@ class MultiCoil(LinearOperator):
     def _gram(self) -> "RowGram | None":
         """The matrices of A^H A where a product with them is faster than transforms."""
         rows = self._rows
-        return rows if rows and rows.matrices.numel() <= GRAM_ENTRIES_PER_SAMPLE * self._maps.shape[-3:].numel() else None
+        return (
+            rows if rows and rows.matrices.numel() <= GRAM_ENTRIES_PER_SAMPLE * self._maps.shape[-3:].numel() else None
+        )
 
     @cached_property
     def _rows(self) -> "RowGram | None":
@@ -173,7 +175,7 @@ class RowGram:
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues (*maps' batch, rows, n), not negative, and eigenvectors of the matrices."""
-        values, vectors = torch.linalg.eigh(self.matrices)
+        values, vectors = eigen(self.matrices)
         return values.clamp_min(0), vectors
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -198,8 +200,8 @@ class RowGram:
         rows, ...), come with one axis for the maps' batch.
         """
         *batch, sets, readout, phase = x.shape
-        lead = self.index.shape[:-2]
-        lead = (1,) * (len(batch) - len(lead)) + tuple(lead)  # the maps' batch against the images'
+        lead: tuple[int, ...] = tuple(self.index.shape[:-2])
+        lead = (1,) * (len(batch) - len(lead)) + lead  # the maps' batch against the images'
         shared = [axis for axis, size in enumerate(lead) if size == 1]
         own = [axis for axis, size in enumerate(lead) if size > 1]
         count = torch.Size(lead).numel()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.errors import InputError
-from ornstein.core.operators import conjugate_gradient
+from ornstein.core.operators import conjugate_gradient, eigen
 from ornstein.domains.mri.coils import virtual_coils
 from ornstein.domains.mri.operator import NonCartesian, fft
 
@@ -103,7 +103,7 @@ class Espirit:
         calibration = calibration / calibration.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-30)
         patches = calibration.unfold(2, height, 1).unfold(3, width, 1)  # (slices, coils, y, x, height, width)
         patches = patches.permute(0, 2, 3, 4, 5, 1).reshape(slices, -1, height * width * coils)
-        values, vectors = torch.linalg.eigh((patches.mH @ patches).conj())
+        values, vectors = eigen((patches.mH @ patches).conj())
         keep = values > self.threshold**2 * values[:, -1:]
         vectors = vectors * keep.unsqueeze(1)
         project = (vectors @ vectors.mH).reshape(slices, height, width, coils, height, width, coils)
@@ -137,7 +137,7 @@ def _leading(lags: Tensor, reference: Tensor, shape: tuple[int, int], sets: int,
         for count, size in zip(lags.shape[:2], shape, strict=True)
     ]
     matrices = _evaluate(lags, waves[0][coarse[0]], waves[1][coarse[1]])
-    _, vectors = torch.linalg.eigh(matrices)
+    _, vectors = eigen(matrices)
     # Two vectors even for one set: where two eigenvalues are near 1 (folded tissue), one alone would converge slowly.
     vectors = _aligned(vectors.flip(-1)[..., :2], reference)
     maps = torch.empty(sets, coils, *shape, dtype=lags.dtype, device=device)
