@@ -85,6 +85,24 @@ def test_normal_uses_the_rows_matrices_where_the_maps_have_a_small_support(coils
     assert MultiCoil(torch.zeros_like(small), lines(80, 4, 8), (-1,)).normal(small[:, 0]).abs().max() == 0
 
 
+def test_slices_in_a_batch_take_the_same_way_as_one(coils, lines):
+    small = torch.zeros(1, *coils.shape, dtype=coils.dtype)
+    small[..., 20:70, 30:60] = coils[..., 20:70, 30:60]
+    one, many = (MultiCoil(small.expand(n, *small.shape), lines(80, 4, 8), (-1,)) for n in (1, 12))
+    assert one._gram is not None and many._gram is not None
+
+
+@given(readout=sizes, phase=sizes, sets=st.integers(1, 2), batch=batches, shift=st.floats(0.01, 10))
+def test_solve_is_the_inverse_of_the_shifted_normal(readout, phase, sets, batch, shift):
+    images, slices = batch
+    inside = torch.rand((*slices, sets, 1, readout, phase), generator=torch.Generator().manual_seed(0)) < 0.7
+    maps = random(*slices, sets, 3, readout, phase, dtype=torch.complex128) * inside
+    operator = MultiCoil(maps, random_mask(phase), (-1,))
+    b = random(*images, sets, readout, phase, dtype=torch.complex128, seed=1)
+    x = operator.solve(b, shift, iterations=0)  # no iterations: the rows are solved exactly
+    torch.testing.assert_close(operator.normal(x) + shift * x, b, rtol=1e-9, atol=1e-9)
+
+
 def test_single_precision_keeps_its_digits(coils, head, lines):
     mask = lines(80, 4, 8)
     narrow, wide = (MultiCoil(coils[None].to(d), mask, (-1,)) for d in (torch.complex64, torch.complex128))
