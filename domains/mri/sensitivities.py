@@ -75,14 +75,16 @@ class Espirit:
     Args:
         kernel: extent of a patch, at least 2; at most two fifths of the calibration region's are taken.
         threshold: singular values of the calibration matrix below this part of the largest are noise.
-        crop: pixels where the eigenvalue lies below are outside the object, and the map is zero there.
+        crop: pixels where the eigenvalue lies below are outside the object, and the map is zero there. On validation
+            heads at 4x a wider support (0) and a tighter one (.95) both lose: signal outside folds into the head, while
+            pixels of air are unknowns without use.
 
     Source: Uecker et al. (2014), ESPIRiT: an eigenvalue approach to autocalibrating parallel MRI, 10.1002/mrm.24751.
     """
 
     kernel: int = 6
     threshold: float = 0.02
-    crop: float = 0.95
+    crop: float = 0.8
 
     def __post_init__(self) -> None:
         assert self.kernel >= 2 and 0 <= self.threshold < 1 and 0 <= self.crop < 1, self

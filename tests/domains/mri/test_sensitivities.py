@@ -71,7 +71,7 @@ def test_one_set_cannot_explain_a_folded_object_and_two_can(folded):
 
 
 def test_iterated_eigenvectors_are_those_of_a_dense_solver(folded):
-    settings = Espirit(crop=0.8)
+    settings = Espirit()
     lags = settings.lags(fft(folded)[:, :, 36:60, 8:32])[0]
     maps = settings.maps(fft(folded)[:, :, 36:60, 8:32], (96, 40), 2)[0]
     lag = torch.arange(-5, 6)
