@@ -1,69 +1,12 @@
-"""Gaussian paths x_t = a(t) x0 + b(t) y + s(t) z: the coefficients, their log-SNR and what follows from them."""
+"""Paths from data to pure noise, x_t = a(t) x0 + s(t) z."""
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class Coefficients(NamedTuple):
-    """a, b, s of a path and their derivatives with respect to t, each float64 with the shape of t."""
-
-    a: Tensor
-    b: Tensor
-    s: Tensor
-    da: Tensor
-    db: Tensor
-    ds: Tensor
-
-
-def time(t: Tensor | float) -> Tensor:
-    """t as a float64 tensor of shape () or (batch,), in [0, 1]."""
-    return torch.as_tensor(t, dtype=torch.float64)
-
-
-def expand(coefficient: Tensor, x: Tensor) -> Tensor:
-    """A coefficient of shape () or (batch,), cast once to the (real) dtype of x and shaped to multiply it."""
-    dtype = x.real.dtype if x.is_complex() else x.dtype
-    coefficient = coefficient.to(device=x.device, dtype=dtype)
-    return coefficient if coefficient.ndim == 0 else coefficient.reshape(-1, *[1] * (x.ndim - 1))
-
-
-@dataclass(frozen=True)
-class Path(ABC):
-    """x_t = a(t) x0 + b(t) y + s(t) z with z ~ N(0, I) and t from 0 (data) to 1 (noise, or y).
-
-    Derived from (a, b, s): the half log-SNR lambda = log(a / s), the drift f x + (db - f b) y of the forward SDE with
-    f = a' / a, and its squared diffusion g^2 = 2 s (s' - f s).
-    """
-
-    @abstractmethod
-    def coefficients(self, t: Tensor | float) -> Coefficients:
-        """a, b, s and their time derivatives at t of shape () or (batch,), in float64."""
-
-    @abstractmethod
-    def time_of(self, log_snr: Tensor | float) -> Tensor:
-        """The time at which log(a / s) has this value: the inverse of `log_snr`, in float64."""
-
-    def log_snr(self, t: Tensor | float) -> Tensor:
-        """lambda(t) = log(a / s), falling in t (half the log of the signal-to-noise ratio in power)."""
-        c = self.coefficients(t)
-        return torch.log(c.a) - torch.log(c.s)
-
-    def diffusion(self, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
-        """f, the weight of y in the drift, and g^2 of dx = (f x + w y) dt + g dW, whose marginals are the path."""
-        c = self.coefficients(t)
-        f = c.da / c.a
-        return f, c.db - f * c.b, 2 * c.s * (c.ds - f * c.s)
-
-    def mix(self, x0: Tensor, z: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
-        """x_t from data x0, unit noise z (and y, on a path that has one): (batch, ...)."""
-        c = self.coefficients(t)
-        x = expand(c.a, x0) * x0 + expand(c.s, x0) * z
-        return x if y is None else x + expand(c.b, x0) * y
+from ornstein.core.paths.base import Coefficients, Path, time
 
 
 @dataclass(frozen=True)
