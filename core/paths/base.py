@@ -57,15 +57,22 @@ class Path(ABC):
     def time_of(self, log_snr: Tensor | float) -> Tensor:
         """The time at which log(a / s) has this value: the inverse of `log_snr`, in float64.
 
-        By bisection in log(t / (1 - t)), to rounding; values beyond those of t = 0 and t = 1 give these times.
+        By Newton's method in log(t / (1 - t)), in which lambda is nearly straight, within a bracket that shrinks; values
+        beyond those of t = 0 and t = 1 give these times.
         """
         target = time(log_snr)
-        low, high = torch.full_like(target, -64.0), torch.full_like(target, 37.0)
-        for _ in range(62):
-            middle = (low + high) / 2
-            above = self.log_snr(torch.sigmoid(middle)) > target
-            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        t = torch.sigmoid((low + high) / 2)
+        low, high = torch.full_like(target, -64.0), torch.full_like(target, 36.0)
+        position = torch.zeros_like(target)
+        for _ in range(64):
+            t = torch.sigmoid(position)
+            c, error = self.coefficients(t), self.log_snr(t) - target
+            low, high = torch.where(error > 0, position, low), torch.where(error > 0, high, position)
+            step = error / ((c.da / c.a - c.ds / c.s) * t * (1 - t))
+            newton = position - step
+            position = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
+            if bool(((step.abs() < 1e-8) | (high - low < 1e-8)).all()):  # the next step's square is below rounding
+                break
+        t = torch.sigmoid(position)
         t = torch.where(target >= self.log_snr(0.0), 0.0, t)
         return torch.where(target <= self.log_snr(1.0), 1.0, t)
 
@@ -75,19 +82,22 @@ class Path(ABC):
         Raises:
             ValueError: on a path whose noise is not Gaussian.
         """
-        if not self.gaussian:
-            raise ValueError(f"{self} has no SDE: its noise is not Gaussian")
+        self._demand_gaussian()
         c = self.coefficients(t)
         f = c.da / c.a
         return f, c.db - f * c.b, 2 * c.s * (c.ds - f * c.s)
 
-    def rho(self, t: Tensor | float, r: Tensor | float) -> Tensor:
-        """The standard deviation of the fresh noise in one step, from t down to r, of the published chain
+    def fresh_noise(self, t: Tensor | float, r: Tensor | float) -> Tensor:
+        """rho, the standard deviation of the new noise in one step, from t down to r, of the published chain
 
             x_r = a_r x0 + b_r y + sqrt(s_r^2 - rho^2) (x_t - a_t x0 - b_t y) / s_t + rho z.
 
-        Here it is that of the SDE, rho = s_r sqrt(1 - exp(-2 (lambda_r - lambda_t))), which on VP is the chain of DDPM.
+        Here it is the SDE's, rho = s_r sqrt(1 - exp(-2 (lambda_r - lambda_t))); on VP that is the chain of DDPM.
+
+        Raises:
+            ValueError: on a path whose noise is not Gaussian.
         """
+        self._demand_gaussian()
         h = self.log_snr(r) - self.log_snr(t)
         return self.coefficients(r).s * torch.sqrt(-torch.expm1(-2 * h))
 
@@ -109,3 +119,7 @@ class Path(ABC):
         c = self.coefficients(t)
         x = expand(c.s, z) * self.noise(z)
         return x if y is None or not self.drifts else x + expand(c.a + c.b, x) * y
+
+    def _demand_gaussian(self) -> None:
+        if not self.gaussian:
+            raise ValueError(f"{self} has no SDE: its noise is not Gaussian")
