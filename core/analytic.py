@@ -9,16 +9,16 @@ noise has unit variance in all, half of it in each part.
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ornstein.core.covariances import TINY, Covariance, Diagonal, Modes, energy, from_state, wide
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.paths import EDM, Path, expand, time
 
-TINY = torch.finfo(torch.float64).tiny
 CHUNK = 2**22  # values held at once by a sum over a data set
 
 
@@ -38,7 +38,8 @@ class GaussianDenoiser(_Exact):
 
     Args:
         mean: m, of the shape of one item.
-        covariance: the variances, like `mean`, or the matrix (d, d) with d = the number of values in `mean`.
+        covariance: any `Covariance` of such items; or the variances, like `mean`, or the matrix (d, d) with d = the
+            number of values in `mean`.
         path: the path of x_t, `EDM()` by default.
 
     Raises:
@@ -49,22 +50,31 @@ class GaussianDenoiser(_Exact):
     """
 
     mean: Tensor
-    variances: Tensor
-    basis: Tensor | None
+    covariance: Covariance
 
-    def __init__(self, mean: Tensor, covariance: Tensor, path: Path | None = None) -> None:
+    def __init__(self, mean: Tensor, covariance: Tensor | Covariance, path: Path | None = None) -> None:
         super().__init__(EDM() if path is None else path)
-        variances, basis = _spectrum(mean[None], covariance[None])
-        self.register_buffer("mean", _wide(mean))
-        self.register_buffer("variances", variances[0])
-        self.register_buffer("basis", None if basis is None else basis[0])
+        self.register_buffer("mean", wide(mean.detach()))
+        self.covariance = _covariance(mean, covariance)
+
+    @classmethod
+    def from_samples(cls, x: Tensor, rank: int | None = None, path: Path | None = None) -> Self:
+        """The Gaussian of samples (n, ...): their mean and `Modes.from_samples`, shrunk where they are few."""
+        return cls(wide(x).mean(0), Modes.from_samples(x, rank), path)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], path: Path | None = None) -> Self:
+        """The denoiser whose `state_dict` this is, which `save_tensors` keeps beside a model."""
+        prefix = "covariance."
+        parts = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        return cls(state["mean"], from_state(parts, state["mean"].shape), path)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         a, s, u = _standard(self.path, t, x_t, y)
-        mean = self.mean.reshape(-1)
+        mean, variances = self.mean.reshape(-1), self.covariance.eigenvalues
         # A direction with neither spread nor noise has gain 0, not 0 / 0.
-        gain = a * self.variances / (a**2 * self.variances + s**2).clamp(min=TINY)
-        return (mean + self._scale(u - a * mean, gain)).to(x_t.dtype).reshape(x_t.shape)
+        gain = a * variances / (a**2 * variances + s**2).clamp(min=TINY)
+        return (mean + self.covariance.function(u - a * mean, gain)).to(x_t.dtype).reshape(x_t.shape)
 
     def flow(self, x_t: Tensor, t: Tensor | float, r: Tensor | float, y: Tensor | None = None) -> Tensor:
         """The point at time r of the probability flow that passes x_t (batch, ...) at time t,
@@ -76,37 +86,36 @@ class GaussianDenoiser(_Exact):
         a, s, u = _standard(self.path, t, x_t, y)
         end = self.path.coefficients(time(r))
         a_r, s_r = (c.to(x_t.device).reshape(-1, 1) for c in (end.a, end.s))
-        mean = self.mean.reshape(-1)
-        gain = ((a_r**2 * self.variances + s_r**2) / (a**2 * self.variances + s**2).clamp(min=TINY)).sqrt()
-        u_r = (a_r * mean + self._scale(u - a * mean, gain)).to(x_t.dtype).reshape(x_t.shape)
+        mean, variances = self.mean.reshape(-1), self.covariance.eigenvalues
+        gain = ((a_r**2 * variances + s_r**2) / (a**2 * variances + s**2).clamp(min=TINY)).sqrt()
+        u_r = (a_r * mean + self.covariance.function(u - a * mean, gain)).to(x_t.dtype).reshape(x_t.shape)
         return u_r if y is None else u_r + expand(end.b, x_t) * y
 
-    def posterior_covariance(self, t: Tensor | float) -> Tensor:
-        """Cov[x0 | x_t] = s^2 C (a^2 C + s^2 I)^-1, which is the same for every x_t.
+    def posterior_eigenvalues(self, t: Tensor | float) -> Tensor:
+        """s^2 v / (a^2 v + s^2) for the eigenvalues v of C, (n,) or (batch, n): the posterior covariance as `values`
+        of `covariance.function`, `diagonal`, `trace` and `dense`."""
+        c = self.path.coefficients(time(t))
+        variances = self.covariance.eigenvalues
+        a, s = (c.to(variances.device)[..., None] for c in (c.a, c.s))
+        return s**2 * variances / (a**2 * variances + s**2).clamp(min=TINY)
 
-        Returns: float64 of the shape of the covariance that was given, after (batch,) where t is (batch,).
-        """
-        t = time(t)
-        c = self.path.coefficients(t)
-        a, s = (c.to(self.variances.device)[..., None] for c in (c.a, c.s))
-        variances = s**2 * self.variances / (a**2 * self.variances + s**2).clamp(min=TINY)
-        if self.basis is None:
-            return variances.reshape(*t.shape, *self.mean.shape)
-        return (self.basis * variances[..., None, :]) @ self.basis.mH
+    def posterior_covariance(self, t: Tensor | float) -> Tensor:
+        """Cov[x0 | x_t] = s^2 C (a^2 C + s^2 I)^-1, which is the same for every x_t: float64, (d, d) or (batch, d, d)."""
+        return self.covariance.dense(self.posterior_eigenvalues(t))
+
+    def posterior_variance(self, t: Tensor | float) -> Tensor:
+        """The diagonal of the posterior covariance, of the shape of one item, or (batch, ...) where t is (batch,)."""
+        values = self.covariance.diagonal(self.posterior_eigenvalues(t))
+        return values.reshape(*values.shape[:-1], *self.mean.shape)
+
+    def error(self, t: Tensor | float) -> Tensor:
+        """The root-mean-square error of x0_hat on data with this covariance, sqrt(tr Cov[x0 | x_t] / d), like t."""
+        return (self.covariance.trace(self.posterior_eigenvalues(t)) / self.mean.numel()).sqrt()
 
     def log_density(self, x_t: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """log p(x_t | y) of shape (batch,), float64."""
         a, s, u = _standard(self.path, t, x_t, y)
-        offset = u - a * self.mean.reshape(-1)
-        offset = offset if self.basis is None else _match(offset, self.basis) @ self.basis.conj()
-        return _log_normal(offset, a**2 * self.variances + s**2)
-
-    def _scale(self, offset: Tensor, gain: Tensor) -> Tensor:
-        """Multiplies the components of offset (batch, d) along the eigenvectors by gain (1 or batch, d)."""
-        if self.basis is None:
-            return offset * gain
-        basis = _match(self.basis, offset)
-        return (_match(offset, basis) @ basis.conj() * gain) @ basis.mT
+        return _log_normal(u - a * self.mean.reshape(-1), self.covariance, a, s)
 
 
 class MixtureDenoiser(_Exact):
@@ -126,34 +135,30 @@ class MixtureDenoiser(_Exact):
 
     weights: Tensor
     means: Tensor
-    variances: Tensor
-    basis: Tensor | None
 
     def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor, path: Path | None = None) -> None:
         super().__init__(EDM() if path is None else path)
         if weights.shape != means.shape[:1] or bool((weights <= 0).any()):
             raise ValueError(f"{len(means)} means need as many weights above 0, not {weights.tolist()}")
+        if len(covariances) != len(means):
+            raise ValueError(f"{len(means)} means need as many covariances, not {len(covariances)}")
         if covariances.shape == weights.shape and covariances.shape != means.shape:
             covariances = covariances.reshape(-1, *[1] * (means.ndim - 1)).expand(means.shape)
-        variances, basis = _spectrum(means, covariances)
-        if float(variances.min()) <= 0:
+        parts = [_covariance(mean, covariance) for mean, covariance in zip(means, covariances, strict=True)]
+        if min(float(part.eigenvalues.min()) for part in parts) <= 0:
             raise ValueError("a mixture's components have full rank; a finite data set is a DatasetDenoiser")
         weights = weights.detach().to(torch.float64)
         self.register_buffer("weights", weights / weights.sum())
-        self.register_buffer("means", _wide(means))
-        self.register_buffer("variances", variances)
-        self.register_buffer("basis", basis)
+        self.register_buffer("means", wide(means.detach()))
+        self.covariances = nn.ModuleList(parts)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         a, s, u = _standard(self.path, t, x_t, y)
         logits, x0 = [], []
-        for weight, mean, variances, basis in self._components():
-            total = a**2 * variances + s**2
-            offset = u - a * mean
-            offset = offset if basis is None else _match(offset, basis) @ basis.conj()
-            logits.append(weight.log() + _log_normal(offset, total))
-            shrunk = offset * (a * variances / total)
-            x0.append(mean + (shrunk if basis is None else shrunk @ basis.mT))
+        for weight, mean, covariance in self._components():
+            offset, variances = u - a * mean, covariance.eigenvalues
+            logits.append(weight.log() + _log_normal(offset, covariance, a, s))
+            x0.append(mean + covariance.function(offset, a * variances / (a**2 * variances + s**2)))
         responsibility = torch.softmax(torch.stack(logits), dim=0)
         mixed = (responsibility[..., None] * torch.stack(x0)).sum(dim=0)
         return mixed.to(x_t.dtype).reshape(x_t.shape)
@@ -161,18 +166,17 @@ class MixtureDenoiser(_Exact):
     def log_density(self, x_t: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
         """log p(x_t | y) of shape (batch,), float64."""
         a, s, u = _standard(self.path, t, x_t, y)
-        logits = []
-        for weight, mean, variances, basis in self._components():
-            offset = u - a * mean
-            offset = offset if basis is None else _match(offset, basis) @ basis.conj()
-            logits.append(weight.log() + _log_normal(offset, a**2 * variances + s**2))
+        logits = [
+            weight.log() + _log_normal(u - a * mean, covariance, a, s)
+            for weight, mean, covariance in self._components()
+        ]
         return torch.logsumexp(torch.stack(logits), dim=0)
 
-    def _components(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-        """w, m, the eigenvalues and the eigenvectors of each component, flat."""
-        for k in range(len(self.weights)):
-            basis = None if self.basis is None else self.basis[k]
-            yield self.weights[k], self.means[k].reshape(-1), self.variances[k], basis
+    def _components(self) -> Iterator[tuple[Tensor, Tensor, Covariance]]:
+        """w, m (flat) and C of each component."""
+        for weight, mean, covariance in zip(self.weights, self.means, self.covariances, strict=True):
+            assert isinstance(covariance, Covariance)
+            yield weight, mean.reshape(-1), covariance
 
 
 class DatasetDenoiser(_Exact):
@@ -203,9 +207,9 @@ class DatasetDenoiser(_Exact):
         scale = (1 if self._is_complex(x_t) else 2) * s**2
         logits = -(distance - distance.min(dim=1, keepdim=True).values) / scale.clamp(min=TINY)
         flat = self.points.reshape(len(self.points), -1)
-        probability = torch.softmax(logits, dim=1).to(_wide(flat[:1]).dtype)
+        probability = torch.softmax(logits, dim=1).to(wide(flat[:1]).dtype)
         blocks = zip(probability.split(64, dim=1), flat.split(64), strict=True)
-        mixed = torch.stack([weight @ _wide(block) for weight, block in blocks]).sum(dim=0)
+        mixed = torch.stack([weight @ wide(block) for weight, block in blocks]).sum(dim=0)
         return mixed.to(x_t.dtype).reshape(x_t.shape)
 
     def log_density(self, x_t: Tensor, t: Tensor | float, y: Tensor | None = None) -> Tensor:
@@ -223,56 +227,35 @@ class DatasetDenoiser(_Exact):
         a, s, u = _standard(self.path, t, x_t, y)
         # Differences, not |u|^2 - 2 u x + |x|^2: at low noise the latter has no digits left.
         flat, rows = self.points.reshape(len(self.points), -1), max(1, CHUNK // u.numel())
-        blocks = [_wide(block) for block in flat.split(rows)]
-        distance = torch.cat([_energy(u[:, None] - a[:, None] * block).sum(dim=2) for block in blocks], dim=1)
+        blocks = [wide(block) for block in flat.split(rows)]
+        distance = torch.cat([energy(u[:, None] - a[:, None] * block).sum(dim=2) for block in blocks], dim=1)
         return distance, s, u.shape[1]
 
 
-def _wide(x: Tensor) -> Tensor:
-    """x, detached, in float64 or complex128."""
-    return x.detach().to(torch.complex128 if x.is_complex() else torch.float64)
-
-
-def _match(x: Tensor, other: Tensor) -> Tensor:
-    """x, complex if the other is: a matrix product does not promote."""
-    return x.to(torch.complex128) if other.is_complex() else x
-
-
-def _energy(x: Tensor) -> Tensor:
-    """|x|^2, real, with a gradient at 0."""
-    return x.real**2 + x.imag**2 if x.is_complex() else x**2
-
-
-def _log_normal(offset: Tensor, variances: Tensor) -> Tensor:
-    """log N(offset; 0, diag(variances)), (batch,), from (batch, d) and (1 or batch, d)."""
-    power = 1.0 if offset.is_complex() else 0.5
-    return -power * (_energy(offset) / variances + torch.log(math.pi / power * variances)).sum(dim=1)
+def _log_normal(offset: Tensor, covariance: Covariance, a: Tensor, s: Tensor) -> Tensor:
+    """log N(offset; 0, a^2 C + s^2 I), (batch,), from (batch, d) and a, s of (1 or batch, 1)."""
+    power = 0.5 if not offset.is_complex() and not covariance.is_complex() else 1.0
+    variances = a**2 * covariance.eigenvalues + s**2
+    white = covariance.function(offset, variances.rsqrt())
+    log_volume = torch.log(math.pi / power * variances) @ covariance.multiplicities
+    return -power * (energy(white).sum(dim=1) + log_volume)
 
 
 def _standard(path: Path, t: Tensor | float, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """a and s of shape (1 or batch, 1), and u = x_t - b y as (batch, d), all float64 (complex128)."""
     c = path.coefficients(time(t))
     # Not detached: scores are the gradient of log_density.
-    u = x.to(torch.complex128 if x.is_complex() else torch.float64)
+    u = wide(x)
     u = u if y is None else u - expand(c.b, u) * y
     return c.a.to(x.device).reshape(-1, 1), c.s.to(x.device).reshape(-1, 1), u.reshape(len(x), -1)
 
 
-def _spectrum(means: Tensor, covariances: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Eigenvalues (K, d) and eigenvectors (K, d, d) of covariances (K, d, d); None for those of variances (K, ...)."""
-    count, d = len(means), means[0].numel()
-    if covariances.shape == means.shape:
-        if covariances.is_complex() or bool((covariances < 0).any()):
-            raise ValueError("variances are real and at least 0")
-        return _wide(covariances).reshape(count, d), None
-    if covariances.shape != (count, d, d):
-        found, wanted = tuple(covariances.shape[1:]), tuple(means.shape[1:])
-        raise ValueError(f"the covariance has shape {found}; wanted {wanted} for variances or {(d, d)}")
-    wide = _wide(covariances)
-    scale = float(wide.abs().max())
-    if not torch.allclose(wide, wide.mH, rtol=0, atol=1e-6 * scale):
-        raise ValueError("a covariance is symmetric (Hermitian, if complex)")
-    variances, basis = torch.linalg.eigh((wide + wide.mH) / 2)
-    if float(variances.min()) < -1e-6 * scale:
-        raise ValueError(f"a covariance has no negative eigenvalue; found {float(variances.min()):.3g}")
-    return variances.clamp(min=0), basis
+def _covariance(mean: Tensor, covariance: Tensor | Covariance) -> Covariance:
+    """A covariance of items like `mean`; from their variances, or their matrix, where that is given."""
+    if isinstance(covariance, Tensor):
+        if covariance.shape == mean.shape:
+            return Diagonal(covariance)
+        covariance = Modes.from_matrix(covariance)
+    if covariance.size != mean.numel():
+        raise ValueError(f"a covariance of {covariance.size} values for items of shape {tuple(mean.shape)}")
+    return covariance

@@ -56,8 +56,11 @@ def test_diagonal_and_dense_covariance_agree():
     torch.testing.assert_close(diagonal.flow(x, t, 0.01), dense.flow(x, t, 0.01))
     for moment in (t, torch.tensor(0.4)):
         assert dense.posterior_covariance(moment).shape == (*moment.shape, 6, 6)
+        torch.testing.assert_close(diagonal.posterior_covariance(moment), dense.posterior_covariance(moment))
         spread = dense.posterior_covariance(moment).diagonal(dim1=-2, dim2=-1).reshape(*moment.shape, 2, 3)
-        torch.testing.assert_close(diagonal.posterior_covariance(moment), spread)
+        torch.testing.assert_close(diagonal.posterior_variance(moment), spread)
+        torch.testing.assert_close(dense.posterior_variance(moment), spread)
+        torch.testing.assert_close(dense.error(moment), spread.mean((-1, -2)).sqrt())
 
 
 @paths
