@@ -1,6 +1,6 @@
 """Gaussian paths x_t = a(t) x0 + b(t) y + s(t) z: the coefficients, their log-SNR and what follows from them."""
 
-from ornstein.core.paths.base import Coefficients, Path, expand, time
+from ornstein.core.paths.base import Coefficients, DriftingPath, Path, expand, time
 from ornstein.core.paths.conditional import (
     BBED,
     OUVE,
@@ -10,20 +10,37 @@ from ornstein.core.paths.conditional import (
     SchroedingerBridgeVP,
     TrigonometricBridge,
 )
-from ornstein.core.paths.standard import EDM, Cosine, RectifiedFlow, VarianceExploding, VariancePreserving
+from ornstein.core.paths.poisson import PFGMPP
+from ornstein.core.paths.residual import RDDM, Resfusion, ResShift
+from ornstein.core.paths.standard import (
+    EDM,
+    Cosine,
+    RectifiedFlow,
+    Shifted,
+    SquareRoot,
+    VarianceExploding,
+    VariancePreserving,
+)
 
 __all__ = [
     "BBED",
     "EDM",
     "OUVE",
+    "PFGMPP",
+    "RDDM",
     "BrownianBridge",
     "Coefficients",
     "Cosine",
+    "DriftingPath",
     "MeanReverting",
     "Path",
     "RectifiedFlow",
+    "ResShift",
+    "Resfusion",
     "SchroedingerBridgeVE",
     "SchroedingerBridgeVP",
+    "Shifted",
+    "SquareRoot",
     "TrigonometricBridge",
     "VarianceExploding",
     "VariancePreserving",

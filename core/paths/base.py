@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,8 +42,15 @@ class Path(ABC):
     of it by `noise`: it has the deterministic solvers, but no SDE, no Tweedie score and no Gaussian covariance.
     """
 
-    drifts: ClassVar[bool] = False
-    gaussian: ClassVar[bool] = True
+    @property
+    def drifts(self) -> bool:
+        """Whether b > 0, so that mixing and sampling need y."""
+        return False
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether z is N(0, I)."""
+        return True
 
     @abstractmethod
     def coefficients(self, t: Tensor | float) -> Coefficients:
@@ -123,3 +130,12 @@ class Path(ABC):
     def _demand_gaussian(self) -> None:
         if not self.gaussian:
             raise ValueError(f"{self} has no SDE: its noise is not Gaussian")
+
+
+@dataclass(frozen=True)
+class DriftingPath(Path):
+    """A path with y: its mean goes from x0 to y, or near it."""
+
+    @property
+    def drifts(self) -> bool:
+        return True

@@ -3,16 +3,16 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ornstein.core.paths.base import Coefficients, Path, time
+from ornstein.core.paths.base import Coefficients, DriftingPath, time
 
 
 @dataclass(frozen=True)
-class OUVE(Path):
+class OUVE(DriftingPath):
     """dx = gamma (y - x) dt + g dW with g = sigma_min (sigma_max / sigma_min)^t sqrt(2 log(sigma_max / sigma_min)).
 
         a = exp(-gamma t),  b = 1 - a,  s^2 = sigma_min^2 l (exp(2 l t) - exp(-2 gamma t)) / (gamma + l)
@@ -27,8 +27,6 @@ class OUVE(Path):
     Source: Richter et al. (2023), Speech enhancement and dereverberation with diffusion-based generative models,
     arXiv:2208.05830.
     """
-
-    drifts: ClassVar[bool] = True
 
     gamma: float = 1.5
     sigma_min: float = 0.05
@@ -58,21 +56,19 @@ class OUVE(Path):
 
 
 @dataclass(frozen=True)
-class MeanReverting(Path):
+class MeanReverting(DriftingPath):
     """dx = theta (y - x) dt + sigma sqrt(2 theta) dW, with theta a function of t.
 
         a = exp(-int theta),  b = 1 - a,  s = sigma sqrt(1 - a^2)
 
     Args:
-        sigma: stationary standard deviation, in the data's units, above 0 (published: 10 to 70 grey levels of 255).
+        sigma: stationary standard deviation, in the data's units, above 0; 50 of 255 grey levels.
         end: a at t = 1, in (0, 1).
         schedule: theta grows with t as 1 - cos^2, "cosine"; by the factor 200 from t = 0 to 1, "linear"; or is "constant".
 
     Source: Luo et al. (2023), Image restoration with mean-reverting stochastic differential equations, arXiv:2301.11699;
     Li et al. (2025), MR Sampler, arXiv:2502.07856.
     """
-
-    drifts: ClassVar[bool] = True
 
     sigma: float = 50 / 255
     end: float = 0.005
@@ -118,7 +114,7 @@ _THETA = {"constant": _constant_theta, "linear": _linear_theta, "cosine": _cosin
 
 
 @dataclass(frozen=True)
-class BrownianBridge(Path):
+class BrownianBridge(DriftingPath):
     """dx = (y - x) / (1 - t) dt + sigma dW: a = 1 - t, b = t, s = sigma sqrt(t (1 - t)).
 
     With sigma = sqrt(2) it is the linear two-sided stochastic interpolant.
@@ -128,8 +124,6 @@ class BrownianBridge(Path):
 
     Source: Li et al. (2023), BBDM, arXiv:2205.07680; Albergo et al. (2023), Stochastic interpolants, arXiv:2303.08797.
     """
-
-    drifts: ClassVar[bool] = True
 
     sigma: float = 1.0
 
@@ -147,7 +141,7 @@ class BrownianBridge(Path):
 
 
 @dataclass(frozen=True)
-class TrigonometricBridge(Path):
+class TrigonometricBridge(DriftingPath):
     """The trigonometric two-sided interpolant, a = cos(pi t / 2), b = sin(pi t / 2), s = sigma sqrt(t (1 - t)).
 
     The published start is y. Of the published s only this one serves a known y: with those that vanish faster at t = 1
@@ -158,8 +152,6 @@ class TrigonometricBridge(Path):
 
     Source: Albergo, Boffi, Vanden-Eijnden (2023), Stochastic interpolants, arXiv:2303.08797.
     """
-
-    drifts: ClassVar[bool] = True
 
     sigma: float = math.sqrt(2)
 
@@ -178,7 +170,7 @@ class TrigonometricBridge(Path):
 
 
 @dataclass(frozen=True)
-class BBED(Path):
+class BBED(DriftingPath):
     """The Brownian bridge with exploding diffusion, dx = (y - x) / (1 - t) dt + sqrt(theta) k^t dW.
 
         a = 1 - t,  b = t,  s^2 = theta (1 - t)^2 int_0^t k^(2 r) / (1 - r)^2 dr
@@ -192,8 +184,6 @@ class BBED(Path):
     Source: Lay et al. (2023), Reducing the prior mismatch of stochastic differential equations for diffusion-based speech
     enhancement, arXiv:2302.14748.
     """
-
-    drifts: ClassVar[bool] = True
 
     k: float = 2.6
     theta: float = 0.52
@@ -235,7 +225,7 @@ class _Reference(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _SchroedingerBridge(Path):
+class _SchroedingerBridge(DriftingPath):
     """The bridge from x0 to y of the reference process dx = f x dt + g dW, with alpha = exp(int f) and v = int g^2 / alpha^2:
 
         a = alpha v_rest / v_1,  b = alpha v / (alpha_1 v_1),  s^2 = alpha^2 v v_rest / v_1,  v_rest = v_1 - v.
@@ -243,8 +233,6 @@ class _SchroedingerBridge(Path):
     Source: Chen et al. (2023), Schrodinger bridges beat diffusion models on text-to-speech synthesis, arXiv:2312.03491;
     Jukic et al. (2024), Schroedinger bridge for generative speech enhancement, arXiv:2407.16074, table 1 for f and g.
     """
-
-    drifts: ClassVar[bool] = True
 
     @abstractmethod
     def _reference(self, t: Tensor) -> _Reference: ...

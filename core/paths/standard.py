@@ -49,11 +49,11 @@ class Cosine(Path):
     """a = cos(angle), s = sin(angle), with the angle linear in t from `angle_min` to `angle_max`.
 
     Args:
-        angle_min: angle at t = 0 in radians, above 0 (s = 0 has no log-SNR).
-        angle_max: angle at t = 1 in radians, below pi / 2.
+        angle_min: angle at t = 0 in radians, at least 0.
+        angle_max: angle at t = 1 in radians, at most pi / 2. From 0 to pi / 2 it is the trigonometric interpolant.
 
     Source: Nichol and Dhariwal (2021), Improved DDPM, arXiv:2102.09672, eq. 17, with the ends cut as in
-    Karras et al. (2022), arXiv:2206.00364, table 1.
+    Karras et al. (2022), arXiv:2206.00364, table 1; Albergo et al. (2023), Stochastic interpolants, arXiv:2303.08797.
     """
 
     angle_min: float = 0.002
@@ -63,7 +63,7 @@ class Cosine(Path):
         t = time(t)
         rate = self.angle_max - self.angle_min
         angle = self.angle_min + rate * t
-        a, s, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(t)
+        a, s, zero = torch.sin(math.pi / 2 - angle), torch.sin(angle), torch.zeros_like(t)  # a is exactly 0 at pi / 2
         return Coefficients(a, zero, s, -rate * s, zero, rate * a)
 
     def time_of(self, log_snr: Tensor | float) -> Tensor:
@@ -128,10 +128,10 @@ class EDM(Path):
 
 @dataclass(frozen=True)
 class RectifiedFlow(Path):
-    """x_t = (1 - t) x0 + t z, straight lines from data to noise.
+    """x_t = (1 - t) x0 + t z, straight lines from data to noise, which is the linear one-sided interpolant.
 
     Source: Liu et al. (2022), Flow straight and fast, arXiv:2209.03003, eq. 1; Lipman et al. (2022), Flow matching for
-    generative modeling, arXiv:2210.02747.
+    generative modeling, arXiv:2210.02747; Albergo et al. (2023), Stochastic interpolants, arXiv:2303.08797.
     """
 
     def coefficients(self, t: Tensor | float) -> Coefficients:
@@ -141,3 +141,75 @@ class RectifiedFlow(Path):
 
     def time_of(self, log_snr: Tensor | float) -> Tensor:
         return torch.sigmoid(-time(log_snr))
+
+
+@dataclass(frozen=True)
+class SquareRoot(Path):
+    """x_t = sqrt(1 - t^2) x0 + t z, the one-sided interpolant that preserves the variance and is linear in the noise.
+
+    Source: Albergo, Boffi, Vanden-Eijnden (2023), Stochastic interpolants, arXiv:2303.08797.
+    """
+
+    def coefficients(self, t: Tensor | float) -> Coefficients:
+        t = time(t)
+        a, one, zero = torch.sqrt((1 - t) * (1 + t)), torch.ones_like(t), torch.zeros_like(t)
+        return Coefficients(a, zero, t, -t / a, zero, one)
+
+    def time_of(self, log_snr: Tensor | float) -> Tensor:
+        return torch.rsqrt(1 + torch.exp(2 * time(log_snr)))
+
+
+@dataclass(frozen=True)
+class Shifted(Path):
+    """A path in another time, so that sigma = s / a at t is `shift` times what it was at t: lambda falls by log(shift).
+
+    A larger image keeps its coarse structure under more noise; with shift = its side over that which the path was made
+    for, both are equally hidden at equal t. On the rectified flow it is the shift of Stable Diffusion 3,
+    t -> shift t / (1 + (shift - 1) t). The times of the inner path may pass 1 (VP, EDM), where it is continued.
+
+    Args:
+        path: the path.
+        shift: the ratio of the sides, above 0.
+
+    Source: Hoogeboom, Heek, Salimans (2023), Simple diffusion, arXiv:2301.11093; Esser et al. (2024), Scaling rectified
+    flow transformers, arXiv:2403.03206.
+    """
+
+    path: Path
+    shift: float
+
+    @property
+    def drifts(self) -> bool:
+        return self.path.drifts
+
+    @property
+    def gaussian(self) -> bool:
+        return self.path.gaussian
+
+    def coefficients(self, t: Tensor | float) -> Coefficients:
+        t = time(t)
+        # At the very ends the rate is a quotient of infinities; next to them it has its limit.
+        inside = t.clamp(1e-8, 1 - 1e-8)
+        inner, before, after = (
+            self._inner(t),
+            self.path.coefficients(inside),
+            self.path.coefficients(self._inner(inside)),
+        )
+        rate = (before.da / before.a - before.ds / before.s) / (after.da / after.a - after.ds / after.s)
+        c = self.path.coefficients(inner)
+        return Coefficients(c.a, c.b, c.s, rate * c.da, rate * c.db, rate * c.ds)
+
+    def log_snr(self, t: Tensor | float) -> Tensor:
+        return self.path.log_snr(t) - math.log(self.shift)
+
+    def time_of(self, log_snr: Tensor | float) -> Tensor:
+        return self.path.time_of(time(log_snr) + math.log(self.shift))
+
+    def fresh_noise(self, t: Tensor | float, r: Tensor | float) -> Tensor:
+        return self.path.fresh_noise(self._inner(t), self._inner(r))
+
+    def noise(self, z: Tensor) -> Tensor:
+        return self.path.noise(z)
+
+    def _inner(self, t: Tensor | float) -> Tensor:
+        return self.path.time_of(self.log_snr(t))
