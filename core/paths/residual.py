@@ -64,13 +64,12 @@ class RDDM(DriftingPath):
 
         alpha_bar = 1 - (1 - t)^(p + 1),  beta_bar^2 = sigma^2 t^(q + 1)
 
-    Published for restoration: alpha falls (p = 1), beta^2 grows (q = 1), and the chain is deterministic (eta = 0).
+    Published for restoration: alpha falls (p = 1), beta^2 grows (q = 1), and the chain is deterministic.
 
     Args:
         sigma: the noise at t = 1, in the data's units (of [-1, 1]), above 0.
         p: power of the residual's rate (1 - t)^p, at least 0.
         q: power of the noise's rate t^q, at least 0.
-        eta: 0 for the deterministic chain, 1 for the Markov chain's posterior, anything between.
 
     Source: Liu et al. (2024), Residual denoising diffusion models, arXiv:2308.13712.
     """
@@ -78,7 +77,6 @@ class RDDM(DriftingPath):
     sigma: float = 0.1
     p: float = 1.0
     q: float = 1.0
-    eta: float = 0.0
 
     def coefficients(self, t: Tensor | float) -> Coefficients:
         t = time(t)
@@ -87,8 +85,8 @@ class RDDM(DriftingPath):
         return Coefficients(a, 1 - a, s, da, -da, self.sigma * (self.q + 1) / 2 * t ** ((self.q - 1) / 2))
 
     def fresh_noise(self, t: Tensor | float, r: Tensor | float) -> Tensor:
-        """rho^2 = eta (beta_bar_t^2 - beta_bar_r^2) beta_bar_r^2 / beta_bar_t^2."""
-        return self.eta**0.5 * _markov(self.coefficients(t).s, self.coefficients(r).s)
+        """rho^2 = (beta_bar_t^2 - beta_bar_r^2) beta_bar_r^2 / beta_bar_t^2, which the published eta multiplies."""
+        return _markov(self.coefficients(t).s, self.coefficients(r).s)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.grids import Explicit, Grid, Karras
 from ornstein.core.noise import KeyedNoise
-from ornstein.core.paths import Path, expand
+from ornstein.core.paths import Path
 from ornstein.core.solvers.exponential import Exponential
 from ornstein.core.solvers.heun import Heun
 from ornstein.core.solvers.solver import Noise, Solver, State
@@ -47,7 +47,7 @@ def sample(
         steps: number of steps, at least 1; 20 by default, an explicit grid's own number with one.
         grid: where the steps go, `Karras()` by default.
         shape: (batch, ...) of the sample; needed unless `x_start`, `state` or `y` tells it.
-        x_start: the state at the grid's first time, (batch, ...); by default b y + s z there, with noise z.
+        x_start: the state at the grid's first time, (batch, ...); by default the path's own start there.
         seed: the noise's seed, at least 0.
         items: each batch row's number, which its noise depends on (with the seed and the step, and on nothing else); 0, 1,
             ... by default.
@@ -68,6 +68,8 @@ def sample(
         torch.Size([2, 3])
     """
     denoiser = denoiser if path is None else denoiser.on(path)
+    if denoiser.path.drifts and y is None:
+        raise ValueError(f"{denoiser.path} drifts to y, which is missing")
     solver = Exponential(order=3, prediction="noise") if solver is None else solver
     grid = Karras() if grid is None else grid
     if steps is None:
@@ -90,8 +92,6 @@ def sample(
         if x is None:
             dtype = dtype or (torch.float32 if y is None else y.dtype)
             z = noise(0, size, dtype, torch.device(device or ("cpu" if y is None else y.device)))
-            start = denoiser.path.coefficients(times[0])
-            x = expand(start.s, z) * z
-            x = x if y is None else x + expand(start.b, x) * y
+            x = denoiser.path.start(z, y, times[0])
         state = State(0, x)
     return solver.solve(denoiser, times, state, noise, y, callback, conditions)
