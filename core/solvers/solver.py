@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
+from ornstein.core.paths import Path
 
 
 class State(NamedTuple):
@@ -58,8 +59,17 @@ class Solver(ABC):
             denoiser: E[x0 | x_t] on its path.
             times: (steps + 1,), float64 on the CPU, strictly descending in [0, 1].
             state: where to go on from; `State(0, x)` for a whole run.
-            noise: called with step + 1 for each step that adds noise; 0 is the start's.
+            noise: called with a number above 0, another one for each noise that is added; 0 is the start's.
             y: what the path drifts to, (batch, ...), where it drifts.
             callback: called after every step.
             conditions: passed to the denoiser.
+
+        Raises:
+            ValueError: if the path does not allow this solver.
         """
+
+
+def refuse_unless_gaussian(solver: Solver, path: Path, stochastic: bool) -> None:
+    """Refuses by name what the path does not allow: fresh Gaussian noise is none of a path that is not Gaussian."""
+    if stochastic and not path.gaussian:
+        raise ValueError(f"{path} does not allow {solver}: its noise is not Gaussian, so its solvers are deterministic")

@@ -32,15 +32,14 @@ def phi(order: int, z: Array) -> Array:
     return np.where(small, series, value)
 
 
-def log_moments(count: int, h: Array, p: float) -> Array:
+def log_moments(count: int, h: Array, p: Array | float) -> Array:
     """m_k = integral over u in [0, h] of exp(-p (h - u)) (u / h)^k for k = 0 ... count - 1: (..., count) from (...)."""
     return np.stack([h * math.factorial(k) * phi(k + 1, -p * h) for k in range(count)], axis=-1)
 
 
-def power_moments(count: int, h: Array, p: float, sign: int) -> Array:
+def power_moments(count: int, h: Array, p: Array | float, sign: int) -> Array:
     """The same integrals of exp(sign (u - h))^k, the powers of a / s (sign 1) or of s / a (sign -1) over their ends."""
-    rates = [p + sign * k for k in range(count)]
-    return np.stack([-np.expm1(-rate * h) / rate if rate else h for rate in rates], axis=-1)
+    return np.stack([h * phi(1, -(p + sign * k) * h) for k in range(count)], axis=-1)
 
 
 def interpolation_weights(nodes: Array, moments: Array) -> Array:
