@@ -23,12 +23,22 @@ CHUNK = 2**22  # values held at once by a sum over a data set
 
 
 class _Exact(Denoiser):
-    """A denoiser that knows its distribution, and so serves any path as it stands."""
+    """A denoiser that knows its distribution, and so serves any Gaussian path as it stands."""
+
+    def __init__(self, path: Path) -> None:
+        _demand_gaussian(path)
+        super().__init__(path)
 
     def on(self, path: Path) -> Self:
+        _demand_gaussian(path)
         other = copy.copy(self)
         other.path = path
         return other
+
+
+def _demand_gaussian(path: Path) -> None:
+    if not path.gaussian:
+        raise ValueError(f"{path} has no closed form here: its noise is not Gaussian")
 
 
 class GaussianDenoiser(_Exact):
@@ -158,7 +168,8 @@ class MixtureDenoiser(_Exact):
         for weight, mean, covariance in self._components():
             offset, variances = u - a * mean, covariance.eigenvalues
             logits.append(weight.log() + _log_normal(offset, covariance, a, s))
-            x0.append(mean + covariance.function(offset, a * variances / (a**2 * variances + s**2)))
+            total = (a**2 * variances + s**2).clamp(min=TINY)  # 0 where a bridge ends, and u with it
+            x0.append(mean + covariance.function(offset, a * variances / total))
         responsibility = torch.softmax(torch.stack(logits), dim=0)
         mixed = (responsibility[..., None] * torch.stack(x0)).sum(dim=0)
         return mixed.to(x_t.dtype).reshape(x_t.shape)
@@ -235,7 +246,7 @@ class DatasetDenoiser(_Exact):
 def _log_normal(offset: Tensor, covariance: Covariance, a: Tensor, s: Tensor) -> Tensor:
     """log N(offset; 0, a^2 C + s^2 I), (batch,), from (batch, d) and a, s of (1 or batch, 1)."""
     power = 0.5 if not offset.is_complex() and not covariance.is_complex() else 1.0
-    variances = a**2 * covariance.eigenvalues + s**2
+    variances = (a**2 * covariance.eigenvalues + s**2).clamp(min=TINY)
     white = covariance.function(offset, variances.rsqrt())
     log_volume = torch.log(math.pi / power * variances) @ covariance.multiplicities
     return -power * (energy(white).sum(dim=1) + log_volume)

@@ -33,8 +33,16 @@ class Denoiser(nn.Module, ABC):
         """x0_hat = E[x0 | x_t, y, conditions], of the shape and dtype of x_t."""
 
     def on(self, path: Path) -> "Denoiser":
-        """The same denoiser for x_t of another path: where log-SNRs agree, the paths differ by a factor only."""
-        return self if path == self.path else _OnPath(self, path)
+        """The same denoiser for x_t of another path: where log-SNRs agree, the paths differ by a factor only.
+
+        Raises:
+            ValueError: between paths whose noises differ in kind (Gaussian or not).
+        """
+        if path == self.path:
+            return self
+        if not (path.gaussian and self.path.gaussian):
+            raise ValueError(f"a denoiser of {self.path} does not serve {path}: their noises are not both Gaussian")
+        return _OnPath(self, path)
 
     def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
         """For each of the times (n,) a function (x_t, y=None, /, **conditions) -> x0_hat.
@@ -62,15 +70,14 @@ class _OnPath(Denoiser):
         t_inner = self._time(t)
         inner = self.inner.path.coefficients(t_inner)
         u = x_t if y is None else x_t - expand(outer.b, x_t) * y
-        # The ratio of the s is finite also where a = 0 (rectified flow at t = 1), the ratio of the a is not.
-        u = u * expand(inner.s / outer.s, x_t)
+        u = u * expand(_ratio(inner, outer), x_t)
         return self.inner(u if y is None else u + expand(inner.b, x_t) * y, t_inner, y, **conditions)
 
     def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
         outer = self.path.coefficients(times)
         t_inner = self._time(times)
         inner = self.inner.path.coefficients(t_inner)
-        ratio = inner.s / outer.s
+        ratio = _ratio(inner, outer)
         rows = zip(self.inner.along(t_inner), ratio.tolist(), (inner.b - ratio * outer.b).tolist(), strict=True)
         return [partial(self._rescaled, *row) for row in rows]
 
@@ -92,6 +99,14 @@ class _OnPath(Denoiser):
 
     def on(self, path: Path) -> Denoiser:
         return self.inner.on(path)
+
+
+def _ratio(inner: Coefficients, outer: Coefficients) -> Tensor:
+    """What turns u of the outer path into u of the inner, where their log-SNRs agree."""
+    # The ratio of the s is finite also where a = 0 (rectified flow at t = 1), that of the a where s = 0 (at t = 0); where
+    # both are 0 (bridges at t = 1) u is 0.
+    ratio = torch.where(outer.s > 0, inner.s / outer.s, inner.a / outer.a)
+    return torch.where((outer.s > 0) | (outer.a > 0), ratio, 0.0)
 
 
 class NetworkDenoiser(Denoiser):
@@ -170,7 +185,7 @@ class NetworkDenoiser(Denoiser):
 
     def _inputs(self, t: Tensor, c: Coefficients) -> tuple[Tensor, Tensor]:
         """The scale of the network's input and its label; an infinite noise level (flow at t = 1) has a finite one."""
-        return torch.rsqrt((c.a * self.sigma_data) ** 2 + c.s**2), -self.path.log_snr(t).clamp(-20, 20) / 4
+        return self._inverse_scale(c), -self.path.log_snr(t).clamp(-20, 20) / 4
 
     def _weights(self, c: Coefficients) -> tuple[Tensor, Tensor]:
         """The weights of x_t and of the network's output in x0_hat."""
@@ -186,9 +201,15 @@ class NetworkDenoiser(Denoiser):
                 return a / (a**2 + s**2), -s / (a**2 + s**2)
             case "flow":
                 return c.ds / (c.ds * a - s * c.da), -s / (c.ds * a - s * c.da)
-            case _:  # edm, written in a and s so that it stays finite where a = 0
-                total = (a * self.sigma_data) ** 2 + s**2
-                return a * self.sigma_data**2 / total, s * self.sigma_data * torch.rsqrt(total)
+            case _:  # edm, written in a and s so that it stays finite where a = 0, and where both are 0 with u
+                inverse = self._inverse_scale(c)
+                out = torch.where(inverse > 0, s * self.sigma_data * inverse, self.sigma_data)
+                return a * self.sigma_data**2 * inverse**2, out
+
+    def _inverse_scale(self, c: Coefficients) -> Tensor:
+        """1 / sqrt(a^2 sigma_data^2 + s^2), and 0 where u is 0 for certain (bridges at t = 1)."""
+        square = (c.a * self.sigma_data) ** 2 + c.s**2
+        return torch.where(square > 0, torch.rsqrt(square), 0.0)
 
     def replace_network(self, network: nn.Module) -> Self:
         """The same denoiser around another network (its moving average, say)."""
