@@ -1,7 +1,7 @@
 """What a denoiser is trained on: which times, and how errors at each are weighed."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -55,9 +55,13 @@ def stratified(batch: int, generator: torch.Generator) -> Tensor:
 
 def path_of(denoiser: Denoiser | DistributedDataParallel) -> Path:
     """The path of a denoiser, also where it is wrapped for several processes."""
+    return _bare(denoiser).path
+
+
+def _bare(denoiser: Denoiser | DistributedDataParallel) -> Any:
     inner = denoiser.module if isinstance(denoiser, DistributedDataParallel) else denoiser
     assert isinstance(inner, Denoiser), f"{type(inner).__name__} is no denoiser"
-    return inner.path
+    return inner
 
 
 def denoising_loss(
@@ -65,20 +69,21 @@ def denoising_loss(
     x0: Tensor,
     t: Tensor,
     z: Tensor,
-    sigma_data: float,
+    sigma_data: float | None,
     y: Tensor | None = None,
     **conditions: Tensor,
 ) -> Tensor:
     """w(t) |x0_hat - x0|^2 averaged over all but the batch, with w = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2.
 
-    With this weight an untrained network of unit scale has loss about 1 at every noise level.
+    With this weight an untrained network of unit scale has loss about 1 at every noise level. A `PreconditionedDenoiser`
+    brings the weight with which the same is true of it, d / tr Cov[x0 | x_t] of its Gaussian.
 
     Args:
         denoiser: the model, also as `torchrun` wraps it.
         x0: data, (batch, ...).
         t: times, (batch,).
         z: unit noise like x0.
-        sigma_data: standard deviation of the data.
+        sigma_data: standard deviation of the data; None for a denoiser that brings its own weight.
         y: the path's end point, where it has one.
 
     Returns:
@@ -89,5 +94,7 @@ def denoising_loss(
     path = path_of(denoiser)
     x_t = path.mix(x0, z, t, y)
     error = (denoiser(x_t, t, y, **conditions) - x0).float().abs().square().flatten(1).mean(1)
+    if sigma_data is None:
+        return error * expand(_bare(denoiser).loss_weight(t), error)
     sigma = torch.exp(-path.log_snr(t))
     return error * expand((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2, error)
