@@ -11,9 +11,11 @@ from ornstein.core.noise import KeyedNoise
 from ornstein.core.paths import Path
 from ornstein.core.solvers.exponential import Exponential
 from ornstein.core.solvers.heun import Heun
+from ornstein.core.solvers.inversion import BDIA, invert
+from ornstein.core.solvers.langevin import PredictorCorrector
 from ornstein.core.solvers.solver import Noise, Solver, State
 
-__all__ = ["Exponential", "Heun", "Solver", "State", "sample"]
+__all__ = ["BDIA", "Exponential", "Heun", "PredictorCorrector", "Solver", "State", "invert", "sample"]
 
 
 @torch.no_grad()
@@ -88,10 +90,13 @@ def sample(
     assert y is None or y.shape == size, f"y has shape {tuple(y.shape)}, the sample {tuple(size)}"
     if noise is None:
         noise = KeyedNoise(seed, range(size[0]) if items is None else items)
-    if state is None:
-        if x is None:
-            dtype = dtype or (torch.float32 if y is None else y.dtype)
-            z = noise(0, size, dtype, torch.device(device or ("cpu" if y is None else y.device)))
-            x = denoiser.path.start(z, y, times[0])
-        state = State(0, x)
-    return solver.solve(denoiser, times, state, noise, y, callback, conditions)
+
+    def begin() -> State:
+        if state is not None or x is not None:
+            return state or State(0, x)  # type: ignore[arg-type]
+        kind = dtype or (torch.float32 if y is None else y.dtype)
+        z = noise(0, size, kind, torch.device(device or ("cpu" if y is None else y.device)))
+        return State(0, denoiser.path.start(z, y, times[0]))
+
+    # Not kept here, so that the solver may let go of it.
+    return solver.solve(denoiser, times, begin(), noise, y, callback, conditions)

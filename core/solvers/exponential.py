@@ -136,7 +136,7 @@ class Exponential(Solver):
         callback: Callable[[State], None] | None = None,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        refuse_unless_gaussian(self, denoiser.path, self.stochastic)
+        refuse_unless_gaussian(self, denoiser.path)
         steps, moments, begins, drifts = _plan(self, denoiser.path, tuple(times.tolist()))
         assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
         evaluate, conditions = denoiser.along(moments), conditions or {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.paths import Path
-from ornstein.core.solvers.solver import Noise, Solver, State
+from ornstein.core.solvers.solver import Noise, Solver, State, refuse_unless_gaussian
 
 
 class _Step(NamedTuple):
@@ -54,6 +54,10 @@ class Heun(Solver):
         if self.churn < 0 or self.churn_noise < 0 or not 0 <= self.churn_min <= self.churn_max:
             raise ValueError(f"churn settings are at least 0, with churn_min <= churn_max: {self}")
 
+    @property
+    def stochastic(self) -> bool:
+        return self.churn > 0
+
     def evaluations(self, steps: int) -> int:
         return 2 * steps
 
@@ -67,6 +71,7 @@ class Heun(Solver):
         callback: Callable[[State], None] | None = None,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
+        refuse_unless_gaussian(self, denoiser.path)
         plan = self._plan(denoiser.path, times)
         evaluate = denoiser.along(torch.stack([step.time for step in plan]))
         evaluate_ahead = denoiser.along(times[1:])
@@ -127,7 +132,7 @@ def _step(a: float, b: float, s: float, a_r: float, b_r: float, s_r: float) -> t
     keep = s_r / s
     gain = a_r - keep * a
     euler = (keep, gain, b_r - keep * b)
-    if s_r == 0:
+    if s_r == 0 or a_r == 0:
         return euler, 0.0, None
     if a == 0:
         return euler, 0.0, (keep, 0.0, gain / 2, gain / 2, b_r - keep * b)

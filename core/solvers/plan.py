@@ -74,7 +74,7 @@ class _Row(NamedTuple):
 def make_plan(solver: "Exponential", path: Path, times: Tensor) -> Plan:
     """The plan of `solver` over the times (n + 1,)."""
     c = path.coefficients(times)
-    singular = np.asarray((c.s[:-1] == 0) | (c.s[1:] == 0) | (c.a[:-1] == 0)) | solver.renoise
+    singular = np.asarray((c.s[:-1] == 0) | (c.s[1:] == 0) | (c.a[:-1] == 0) | (c.a[1:] == 0)) | solver.renoise
     if solver.multistep:
         moments, rows = times, _multistep_rows(solver, singular, first=int(c.s[0] > 0))
     else:
@@ -90,7 +90,9 @@ def make_plan(solver: "Exponential", path: Path, times: Tensor) -> Plan:
         made = coefficients.direct if direct else coefficients.steps
         for i, fields in zip(members, made([rows[i] for i in members], n, infinite), strict=True):
             x, weights, y, z, noise, corrector = fields
-            row, ahead = rows[i], len(rows[i + 1].nodes) - 1 if i + 1 < len(rows) else 0
+            row, last = rows[i], i + 1 == len(rows)
+            ahead = 0 if last else len(rows[i + 1].nodes) - 1
+            corrector = None if last else corrector
             keep = slice(row.forget, row.forget + (ahead if corrector is None else max(ahead, n)))
             steps[i] = Step(x, weights, y, z, direct, row.held, row.ends, noise, corrector, keep)
     begins = [i for i, row in enumerate(rows) if not row.held]

@@ -19,7 +19,7 @@ class State(NamedTuple):
         x: the state at the time number `step` of the grid, (batch, ...).
         x0: the last x0_hat, like x; None before the first evaluation.
         history: what a multistep solver remembers, newest first.
-        anchor: the state that a corrector starts from; None without one.
+        anchor: the state before, where a solver goes on from two: a corrector, `BDIA`.
     """
 
     step: int
@@ -27,6 +27,10 @@ class State(NamedTuple):
     x0: Tensor | None = None
     history: tuple[Tensor, ...] = ()
     anchor: Tensor | None = None
+
+    def turned(self) -> "State":
+        """The last state of a run as the first of a run in the other direction; of `BDIA`, the last two."""
+        return State(0, self.x) if self.anchor is None else State(1, self.anchor, anchor=self.x)
 
 
 class Noise(Protocol):
@@ -37,6 +41,11 @@ class Noise(Protocol):
 
 class Solver(ABC):
     """A frozen dataclass of settings; a run's history lives in local variables, so one object serves any runs."""
+
+    @property
+    @abstractmethod
+    def stochastic(self) -> bool:
+        """Whether steps add noise of their own, which a path has to allow."""
 
     @abstractmethod
     def evaluations(self, steps: int) -> int:
@@ -57,7 +66,7 @@ class Solver(ABC):
 
         Args:
             denoiser: E[x0 | x_t] on its path.
-            times: (steps + 1,), float64 on the CPU, strictly descending in [0, 1].
+            times: (steps + 1,), float64 on the CPU, strictly descending in [0, 1]; strictly ascending for an inversion.
             state: where to go on from; `State(0, x)` for a whole run.
             noise: called with a number above 0, another one for each noise that is added; 0 is the start's.
             y: what the path drifts to, (batch, ...), where it drifts.
@@ -69,7 +78,7 @@ class Solver(ABC):
         """
 
 
-def refuse_unless_gaussian(solver: Solver, path: Path, stochastic: bool) -> None:
+def refuse_unless_gaussian(solver: Solver, path: Path) -> None:
     """Refuses by name what the path does not allow: fresh Gaussian noise is none of a path that is not Gaussian."""
-    if stochastic and not path.gaussian:
+    if solver.stochastic and not path.gaussian:
         raise ValueError(f"{path} does not allow {solver}: its noise is not Gaussian, so its solvers are deterministic")
