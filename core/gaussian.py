@@ -220,3 +220,26 @@ class Teleport:
         """The state (batch, ...) at its end and the time there; what it was given where t is not above that."""
         end = self.time(path)
         return (x_t, t) if t <= end else (self.gaussian.on(path).flow(x_t, t, end, y), end)
+
+    def refine(
+        self, x_t: Tensor, x0_hat: Tensor, t: float, start: float, path: Path, y: Tensor | None = None
+    ) -> Tensor:
+        """The state at its end, corrected by what the denoiser says there: the first evaluation of sampling is enough.
+
+        With r = x0_hat - g(x_t) what is not Gaussian, and r taken to fall as 1 / sigma above, the flow
+        dx = (x - x0_hat) d(sigma) / sigma adds to the Gaussian one
+
+            a sigma times the integral from sigma to sigma_start of r(sigma') / sigma'^2 = a r (1 - (sigma / sigma_start)^2) / 2.
+
+        The exponent lies between those of an error in the mean (0) and of the data's skewness (2).
+
+        Args:
+            x_t: (batch, ...), from the call.
+            x0_hat: the denoiser's answer at x_t and t.
+            t: the time there.
+            start: the time from which the call jumped.
+            path: the path of x_t.
+        """
+        ratio = torch.exp(path.log_snr(start) - path.log_snr(t))  # sigma over sigma_start
+        residual = x0_hat - self.gaussian.on(path)(x_t, time(t), y)
+        return x_t + expand(path.coefficients(t).a * (1 - ratio**2) / 2, x_t) * residual

@@ -147,7 +147,7 @@ def test_posterior_is_bayes_rule(kind: str, iterations: int | None, seed: int, t
     gaussian = GaussianDenoiser(mean, c, path)
     posterior = GaussianPosterior(gaussian, gaussian, Matrix(a), v, noise, iterations)
     # Conjugate gradients end where rounding does: squared condition numbers of up to 1e4 here.
-    torch.testing.assert_close(posterior(x_t, torch.tensor(t)), wanted, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior(x_t, torch.tensor(t, dtype=WIDE)), wanted, rtol=1e-6, atol=1e-6)
     times = torch.full((3,), t, dtype=WIDE)
     torch.testing.assert_close(posterior(x_t, times), wanted, rtol=1e-6, atol=1e-6)
 
@@ -232,12 +232,40 @@ def test_teleportation_costs_little_on_a_mixture_and_less_the_higher_it_ends():
     def run(x: Tensor, start: float) -> Tensor:
         return sample(mixture, solver=Exponential(3), grid=LogSNR(start=start, end=0.2), steps=60, x_start=x)
 
-    end, errors = run(x, 1.0), []
+    def error(found: Tensor) -> float:
+        return float((found - end).square().mean().sqrt())
+
+    end, jumped, refined = run(x, 1.0), [], []
     for factor in (1.0, 2.0, 4.0):
-        x_t, t = Teleport(gaussian, factor)(x, 1.0, path)
-        errors.append(float((run(x_t, t) - end).square().mean().sqrt()))
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 1e-2 < errors[0]
+        teleport = Teleport(gaussian, factor)
+        x_t, t = teleport(x, 1.0, path)
+        jumped.append(error(run(x_t, t)))
+        refined.append(error(run(teleport.refine(x_t, mixture(x_t, torch.tensor(t, dtype=WIDE)), t, 1.0, path), t)))
+    assert jumped[0] > jumped[1] > jumped[2]
+    assert jumped[2] < 1e-2 < jumped[0]
+    assert refined[1] < jumped[1] / 2 and refined[2] < jumped[2]
+
+
+@paths
+def test_refining_changes_nothing_on_a_gaussian_nor_where_nothing_was_jumped(path: Path):
+    gaussian = GaussianDenoiser(randn(0, 4), 0.05 * dense(1, 4), path)
+    teleport, x = Teleport(gaussian), randn(2, 8, 4)
+    x_t, t = teleport(x, 0.999, path)
+    assert torch.equal(teleport.refine(x_t, gaussian(x_t, torch.tensor(t, dtype=WIDE)), t, 0.999, path), x_t)
+    assert torch.equal(teleport.refine(x, x, 0.3, 0.3, path), x)
+
+
+@paths
+def test_refining_removes_a_residual_that_falls_as_one_over_sigma(path: Path):
+    # A covariance known wrongly leaves such a residual: the corrected jump is the true flow to second order in it.
+    wrong = GaussianDenoiser(torch.zeros(4), torch.full((4,), 0.010), path)
+    true = GaussianDenoiser(torch.zeros(4), torch.full((4,), 0.012), path)
+    teleport, x = Teleport(wrong, 20.0), randn(2, 8, 4)
+    x_t, t = teleport(x, 0.999, path)
+    exact = true.flow(x, 0.999, t)
+    better = teleport.refine(x_t, true(x_t, torch.tensor(t, dtype=WIDE)), t, 0.999, path)
+    # What is left is of relative size variance / sigma^2 = 1 / 400.
+    assert float((better - exact).norm()) < 0.01 * float((x_t - exact).norm())
 
 
 def test_a_gaussian_beside_a_model_is_read_back(tmp_path):
