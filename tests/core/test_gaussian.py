@@ -217,6 +217,8 @@ def test_teleportation_leaves_what_is_below_its_level():
     assert wide.time(path) == 1 and wide(x, 1.0, path) == (x, 1.0)
     with pytest.raises(ValueError):
         Teleport(wide.gaussian, 0.0)
+    with pytest.raises(ValueError):
+        Teleport(wide.gaussian, decay=-1.0)
 
 
 def test_teleportation_costs_little_on_a_mixture_and_less_the_higher_it_ends():
@@ -256,11 +258,12 @@ def test_refining_changes_nothing_on_a_gaussian_nor_where_nothing_was_jumped(pat
 
 
 @paths
-def test_refining_removes_a_residual_that_falls_as_one_over_sigma(path: Path):
-    # A covariance known wrongly leaves such a residual: the corrected jump is the true flow to second order in it.
+@pytest.mark.parametrize(("decay", "mean", "variance"), [(0.0, 0.1, 0.010), (1.0, 0.0, 0.012)])
+def test_refining_removes_the_error_of_an_estimate(path: Path, decay: float, mean: float, variance: float):
+    # A mean known wrongly leaves a residual that does not fall with sigma, a covariance one that falls as 1 / sigma.
     wrong = GaussianDenoiser(torch.zeros(4), torch.full((4,), 0.010), path)
-    true = GaussianDenoiser(torch.zeros(4), torch.full((4,), 0.012), path)
-    teleport, x = Teleport(wrong, 20.0), randn(2, 8, 4)
+    true = GaussianDenoiser(torch.full((4,), mean), torch.full((4,), variance), path)
+    teleport, x = Teleport(wrong, 20.0, decay), randn(2, 8, 4)
     x_t, t = teleport(x, 0.999, path)
     exact = true.flow(x, 0.999, t)
     better = teleport.refine(x_t, true(x_t, torch.tensor(t, dtype=WIDE)), t, 0.999, path)
