@@ -84,7 +84,9 @@ class GaussianPosterior(Denoiser):
         noise: standard deviation of n, above 0, of a shape that broadcasts to v: each observation may have its own. That
             of a complex n is sqrt(E|n|^2), both parts together.
         iterations: None solves with the matrix of A P_t A^H + R, once for all items: for up to some thousand
-            observations, by an operator that treats all items alike. A number solves by so many conjugate gradients.
+            observations, by an operator that treats all items alike. A number solves by so many conjugate gradients at
+            most: 100 reach 1e-6 on block means of fields, sooner than the matrix where C is stationary, later where it is
+            a dense basis.
 
     Raises:
         ValueError: for a noise that is not above 0.
