@@ -45,7 +45,7 @@ class Denoiser(nn.Module, ABC):
         return _OnPath(self, path)
 
     def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
-        """For each of the times (n,) a function (x_t, y=None, /, **conditions) -> x0_hat.
+        """For each of the times (n,), or (n, batch), a function (x_t, y=None, /, **conditions) -> x0_hat.
 
         Solvers ask through it, so that a denoiser may compute once what depends on the times alone.
         """
@@ -74,6 +74,8 @@ class _OnPath(Denoiser):
         return self.inner(u if y is None else u + expand(inner.b, x_t) * y, t_inner, y, **conditions)
 
     def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
+        if times.ndim > 1:
+            return super().along(times)
         outer = self.path.coefficients(times)
         t_inner = self._time(times)
         inner = self.inner.path.coefficients(t_inner)
@@ -156,6 +158,8 @@ class NetworkDenoiser(Denoiser):
         return expand(skip, u) * u + expand(out, u) * f
 
     def along(self, times: Tensor) -> list[Callable[..., Tensor]]:
+        if times.ndim > 1:
+            return super().along(times)
         c = self.path.coefficients(times)
         columns = (*self._weights(c), *self._inputs(times, c), c.b)
         return [partial(self._with_weights, *row) for row in zip(*(column.tolist() for column in columns), strict=True)]

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -144,6 +145,30 @@ class Karras(_NoiseLevels):
 
 
 @dataclass(frozen=True)
+class LogOnePlus(_NoiseLevels):
+    """log(1 + sigma / scale)^(1 / rho) falls in equal steps: those of the log-SNR above `scale`, of Karras et al. below.
+
+    Args:
+        scale: where the two meet, in the data's units, above 0.
+        rho: at least 1; larger spends more steps at low noise.
+    """
+
+    scale: float = 0.5
+    rho: float = 3.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.scale > 0 and self.rho >= 1):
+            raise ValueError(f"scale {self.scale} must be above 0 and rho {self.rho} at least 1")
+
+    def times(self, path: Path, fraction: Tensor) -> Tensor:
+        first, last, t_first, t_last = self._ends(path)
+        high, low = (math.log1p(math.exp(-end) / self.scale) ** (1 / self.rho) for end in (first, last))
+        sigma = self.scale * torch.expm1((high * (1 - fraction) + low * fraction) ** self.rho)
+        return _pin(path.time_of(-torch.log(sigma)), t_first, t_last)
+
+
+@dataclass(frozen=True)
 class Explicit:
     """The times themselves.
 
@@ -166,6 +191,15 @@ class Explicit:
         if steps != len(self.moments) - 1:
             raise ValueError(f"{steps} steps were asked of an explicit grid of {len(self.moments) - 1}")
         return torch.tensor(self.moments, dtype=torch.float64)
+
+
+def times_of(grid: Grid | Explicit | Sequence[Grid | Explicit], path: Path, steps: int | None) -> Tensor:
+    """The times (steps + 1,), or (steps + 1, batch) of a grid for each item; 20 steps, or an explicit grid's, for None."""
+    if not isinstance(grid, Grid | Explicit):
+        return torch.stack([times_of(one, path, steps) for one in grid], dim=1)
+    if steps is None:
+        steps = len(grid.moments) - 1 if isinstance(grid, Explicit) else 20
+    return grid(path, steps)
 
 
 def _pin(times: Tensor, first: float, last: float) -> Tensor:

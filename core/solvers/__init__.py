@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
-from ornstein.core.grids import Explicit, Grid, Karras
+from ornstein.core.grids import Explicit, Grid, Karras, times_of
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.paths import Path
 from ornstein.core.solvers.exponential import Exponential
@@ -25,7 +25,7 @@ def sample(
     solver: Solver | None = None,
     *,
     steps: int | None = None,
-    grid: Grid | Explicit | None = None,
+    grid: Grid | Explicit | Sequence[Grid | Explicit] | None = None,
     shape: Sequence[int] | None = None,
     x_start: Tensor | None = None,
     seed: int = 0,
@@ -47,7 +47,7 @@ def sample(
         path: the path to sample on, the denoiser's own by default.
         solver: `Exponential(order=3, prediction="noise")` by default, the best of them over few steps (benchmarks/solvers.py).
         steps: number of steps, at least 1; 20 by default, an explicit grid's own number with one.
-        grid: where the steps go, `Karras()` by default.
+        grid: where the steps go, `Karras()` by default; a list has one grid for each item, of as many steps.
         shape: (batch, ...) of the sample; needed unless `x_start`, `state` or `y` tells it.
         x_start: the state at the grid's first time, (batch, ...); by default the path's own start there.
         seed: the noise's seed, at least 0.
@@ -74,9 +74,7 @@ def sample(
         raise ValueError(f"{denoiser.path} drifts to y, which is missing")
     solver = Exponential(order=3, prediction="noise") if solver is None else solver
     grid = Karras() if grid is None else grid
-    if steps is None:
-        steps = len(grid.moments) - 1 if isinstance(grid, Explicit) else 20
-    times = grid(denoiser.path, steps)
+    times = times_of(grid, denoiser.path, steps)
     if sum(given is not None for given in (x_start, state)) == 2:
         raise ValueError("x_start and state are both given; a saved state replaces the start")
 

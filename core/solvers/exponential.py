@@ -1,7 +1,7 @@
 """The exponential integrator: one loop, of which the published solvers of diffusion ODEs and SDEs are settings."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -12,9 +12,9 @@ from torch import Tensor
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.paths import Path
 from ornstein.core.solvers.plan import Plan, make_plan
-from ornstein.core.solvers.solver import Noise, Solver, State, refuse_unless_gaussian
+from ornstein.core.solvers.solver import Noise, Solver, State, add, combine, per_item, refuse_unless_gaussian
 
-Weights = Literal["exact", "dpm", "b1", "b2", "power", "adams"]
+Weights = Literal["exact", "dpm", "b1", "b2", "power", "adams", "angle"]
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,15 @@ class Exponential(Solver):
             have those of UniPC, which differ from "exact" only where two values are interpolated. "power" integrates the
             polynomial in a / s (data) or s / a (noise), which is the Adams-Bashforth method. "adams" has the fixed weights
             of Adams and Bashforth for equal steps of t, of second order at most; its first step costs two evaluations.
+            "angle" integrates the polynomial in atan(sigma / scale), sigma = s / a, which is smooth both at pure noise and
+            at the data: steps may be longer there than in lambda.
         corrector: improve each state with the x0_hat that was evaluated there, before the next step; no more evaluations.
-            None (the default) corrects only those first steps that would cost the weights "exact" and "power" their order.
+            None (the default) corrects only those first steps that would cost "exact", "power" and "angle" their order.
         stochasticity: e, at least 0.
         renoise: as if e were infinite; of order 1.
         multistep: use the values of earlier steps; or else those at equal parts of each step in lambda, which costs
             `order` evaluations a step and forgets them after it.
+        scale: of the angle, in the data's units, above 0.
         eta: in place of `stochasticity`, the share of the fresh noise rho of the path's published chain, from 0 to 1.
 
     Raises:
@@ -85,6 +88,7 @@ class Exponential(Solver):
     renoise: bool = False
     multistep: bool = True
     eta: float = 0.0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.order < 1:
@@ -97,6 +101,8 @@ class Exponential(Solver):
             raise ValueError(f"weights {self.weights!r}; known: {', '.join(get_args(Weights))}")
         if not 0 <= self.stochasticity < math.inf:
             raise ValueError(f"stochasticity {self.stochasticity} is not a finite number of at least 0")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale {self.scale} is not a finite number above 0")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta {self.eta} is not between 0 and 1")
         if bool(self.renoise) + bool(self.eta) + bool(self.stochasticity) > 1:
@@ -119,7 +125,7 @@ class Exponential(Solver):
     @property
     def corrects_start(self) -> bool:
         """Whether first steps, whose error would cost the order in all, are corrected (as UniC would)."""
-        return self.multistep and self.weights in ("exact", "power") and not self.stochastic
+        return self.multistep and self.weights in ("exact", "power", "angle") and not self.stochastic
 
     def evaluations(self, steps: int) -> int:
         if not self.multistep:
@@ -137,19 +143,13 @@ class Exponential(Solver):
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         refuse_unless_gaussian(self, denoiser.path)
-        steps, moments, begins, drifts = _plan(self, denoiser.path, tuple(times.tolist()))
+        plan = per_item(lambda times: _plan(self, denoiser.path, tuple(times.tolist())), times, state.x)
+        steps, moments, begins, drifts = plan
         assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
+        of = y if drifts else None
         evaluate, conditions = denoiser.along(moments), conditions or {}
         done, x, last, history, start = state
         del state  # nothing but the history, the state and its successor is held while the denoiser works
-
-        def combine(
-            x: Tensor, weight: float, weights: Sequence[float], values: Sequence[Tensor], of_y: float
-        ) -> Tensor:
-            total = torch.mul(x, weight)
-            for w, value in zip(weights, values, strict=False):
-                total.add_(value, alpha=w)
-            return total if y is None or not drifts else total.add_(y, alpha=of_y)
 
         for i in range(begins[done] if done < len(begins) else len(steps), len(steps)):
             step = steps[i]
@@ -157,20 +157,20 @@ class Exponential(Solver):
             assert x0 is not None
             value = x0
             if step.noise is not None:
-                value = combine(x, step.noise[0], step.noise[1:2], (x0,), step.noise[2])
+                value = combine(x, step.noise[0], step.noise[1:2], (x0,), of, step.noise[2])
             if i and (corrector := steps[i - 1].corrector) is not None:
                 assert start is not None and last is not None, "the saved state comes from another solver"
                 values = (x0, last) if steps[i - 1].direct else (value, *history)
-                x = combine(start, corrector.x, corrector.weights, values, corrector.y)
+                x = combine(start, corrector.x, corrector.weights, values, of, corrector.y)
             history = (value, *history)
             values = (x0,) if step.direct else history
             if callback is None and step.corrector is None:
                 x0 = None
             if not step.held or start is None:
                 start = x
-            x = combine(start, step.x, step.weights, values, step.y)
-            if step.z:
-                x.add_(noise(done + 1, x.shape, x.dtype, x.device), alpha=step.z)
+            x = combine(start, step.x, step.weights, values, of, step.y)
+            if step.z is not None:
+                x = add(x, step.z, noise(done + 1, x.shape, x.dtype, x.device))
             history, last = history[step.keep], x0
             if step.corrector is None and step.ends:
                 start = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.paths import Path
-from ornstein.core.solvers.solver import Noise, Solver, State, refuse_unless_gaussian
+from ornstein.core.solvers.solver import Noise, Solver, State, add, combine, per_item, refuse_unless_gaussian
 
 
 class _Step(NamedTuple):
@@ -20,7 +20,7 @@ class _Step(NamedTuple):
     time: Tensor
     churn: tuple[float, float, float] | None
     euler: tuple[float, float, float]
-    fresh: float
+    fresh: float | None
     heun: tuple[float, float, float, float, float] | None
 
 
@@ -72,31 +72,26 @@ class Heun(Solver):
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         refuse_unless_gaussian(self, denoiser.path)
-        plan = self._plan(denoiser.path, times)
+        x, conditions = state.x, conditions or {}
+        plan = per_item(lambda times: self._plan(denoiser.path, times), times, x)
         evaluate = denoiser.along(torch.stack([step.time for step in plan]))
         evaluate_ahead = denoiser.along(times[1:])
-        x, conditions = state.x, conditions or {}
-        drifts = any(step.euler[2] for step in plan)
-        assert y is not None or not drifts, f"{denoiser.path} drifts to y, which is missing"
-
-        def combine(x: Tensor, weights: tuple[float, ...], *values: Tensor | None) -> Tensor:
-            total = torch.mul(x, weights[0])
-            for w, value in zip(weights[1:], values, strict=True):
-                if w and value is not None:
-                    total.add_(value, alpha=w)
-            return total
+        assert y is not None or not denoiser.path.drifts, f"{denoiser.path} drifts to y, which is missing"
 
         for i in range(state.step, len(plan)):
             step = plan[i]
             if step.churn is not None:
-                x = combine(x, step.churn, y, noise(i + 1, x.shape, x.dtype, x.device))
+                of_x, of_y, of_z = step.churn
+                x = combine(x, of_x, (of_z,), (noise(i + 1, x.shape, x.dtype, x.device),), y, of_y)
             x0 = evaluate[i](x, y, **conditions)
-            euler = combine(x, step.euler, x0, y)
-            if step.fresh:
-                euler.add_(noise(i + 1, x.shape, x.dtype, x.device), alpha=step.fresh)
+            of_x, *weights, of_y = step.euler
+            euler = combine(x, of_x, weights, (x0,), y, of_y)
+            if step.fresh is not None:
+                euler = add(euler, step.fresh, noise(i + 1, x.shape, x.dtype, x.device))
             if step.heun is not None:
                 ahead = evaluate_ahead[i](euler, y, **conditions)
-                euler = combine(x, step.heun, euler, x0, ahead, y)
+                of_x, *weights, of_y = step.heun
+                euler = combine(x, of_x, weights, (euler, x0, ahead), y, of_y)
             x = euler
             if callback is not None:
                 callback(State(i + 1, x, x0))
@@ -133,10 +128,10 @@ def _step(a: float, b: float, s: float, a_r: float, b_r: float, s_r: float) -> t
     gain = a_r - keep * a
     euler = (keep, gain, b_r - keep * b)
     if s_r == 0 or a_r == 0:
-        return euler, 0.0, None
+        return euler, None, None
     if a == 0:
-        return euler, 0.0, (keep, 0.0, gain / 2, gain / 2, b_r - keep * b)
+        return euler, None, (keep, 0.0, gain / 2, gain / 2, b_r - keep * b)
     half = (s_r / a_r - s / a) / 2
     of_x, of_euler = a_r * (1 / a + half / s), a_r * half / s_r
     heun = (of_x, of_euler, -a_r * half * a / s, -a_r * half * a_r / s_r, b_r - of_x * b - of_euler * b_r)
-    return euler, 0.0, heun
+    return euler, None, heun

@@ -1,17 +1,17 @@
 """Inversion: from data up the grid to the noise that a deterministic solver would make them of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
-from ornstein.core.grids import Explicit, Grid
+from ornstein.core.grids import Explicit, Grid, times_of
 from ornstein.core.paths import Path
 from ornstein.core.solvers.exponential import Exponential
 from ornstein.core.solvers.plan import make_plan
-from ornstein.core.solvers.solver import Noise, Solver, State
+from ornstein.core.solvers.solver import Noise, Solver, State, add, combine, per_item
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class BDIA(Solver):
     the states x_before and x_next each other's. A run is undone exactly from its last two states: `State.turned`.
 
     Args:
-        gamma: in (0, 1]; 0 would be DDIM. Rounding grows by 1 / gamma a step in the inversion.
+        gamma: in (0, 1]; 0 would be DDIM. 1 is of second order, less of first. The inversion's rounding, and what it leaves
+            in the noise, grow by 1 / gamma a step.
 
     Raises:
         ValueError: for gamma out of range.
@@ -56,12 +57,12 @@ class BDIA(Solver):
         callback: Callable[[State], None] | None = None,
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        ahead = make_plan(Exponential(1), denoiser.path, times)
-        back = make_plan(Exponential(1), denoiser.path, times.flip(0)).steps[::-1]
+        x, before, path, ddim = state.x, state.anchor, denoiser.path, Exponential(1)
+        ahead = per_item(lambda times: make_plan(ddim, path, times), times, x)
+        back = per_item(lambda times: make_plan(ddim, path, times), times.flip(0), x).steps[::-1]
         assert y is not None or not ahead.drifts, f"{denoiser.path} drifts to y, which is missing"
         evaluate, conditions = denoiser.along(times[:-1]), conditions or {}
-        x, before = state.x, state.anchor
-        gamma = self.gamma if times[0] > times[-1] else 1 / self.gamma
+        gamma = self.gamma if bool((times[0] > times[-1]).all()) else 1 / self.gamma
         for i in range(state.step, len(times) - 1):
             x0 = evaluate[i](x, y, **conditions)
             step = ahead.steps[i]
@@ -70,13 +71,11 @@ class BDIA(Solver):
                 undo = back[i - 1]
                 of_x, of_x0 = of_x - gamma * undo.x, of_x0 - gamma * undo.weights[0]
                 of_y = of_y - gamma * undo.y
-            after = torch.mul(x, of_x).add_(x0, alpha=of_x0)
-            if y is not None:
-                after.add_(y, alpha=of_y)
+            after = combine(x, of_x, (of_x0,), (x0,), y, of_y)
             if before is not None:
-                after.add_(before, alpha=gamma)
-            if step.z:
-                after.add_(noise(i + 1, x.shape, x.dtype, x.device), alpha=step.z)
+                after = add(after, gamma, before)
+            if step.z is not None:
+                after = add(after, step.z, noise(i + 1, x.shape, x.dtype, x.device))
             x, before = after, x
             if callback is not None:
                 callback(State(i + 1, x, x0, anchor=before))
@@ -91,7 +90,7 @@ def invert(
     solver: Solver | None = None,
     *,
     steps: int | None = None,
-    grid: Grid | Explicit,
+    grid: Grid | Explicit | Sequence[Grid | Explicit],
     state: State | None = None,
     y: Tensor | None = None,
     callback: Callable[[State], None] | None = None,
@@ -104,7 +103,7 @@ def invert(
         x: the state at the grid's last time, (batch, ...); the data themselves, if there is hardly any noise there.
         path: the path, the denoiser's own by default.
         solver: a deterministic one; `BDIA()` by default. `Exponential(1)` is DDIM's inversion, which is not exact.
-        steps: number of steps, at least 1; an explicit grid's own number with one.
+        steps: number of steps, at least 1; 20 by default, an explicit grid's own number with one.
         grid: as for `sample`, but its last time has noise, s > 0 (`end` above 0 where s(0) = 0), unless `state` is given.
         state: in place of x, a sampled run's last state `turned`, which BDIA undoes exactly.
         y: what the path drifts to, like x, on a path that does.
@@ -134,16 +133,12 @@ def invert(
         raise ValueError(f"{solver} is stochastic; only a deterministic solver can be inverted")
     if (x is None) == (state is None):
         raise ValueError("give either x, the data, or state, a run's last")
-    if steps is None:
-        if not isinstance(grid, Explicit):
-            raise ValueError("steps is missing; it may be left out only with an explicit grid")
-        steps = len(grid.moments) - 1
-    times = grid(denoiser.path, steps).flip(0)
+    times = times_of(grid, denoiser.path, steps).flip(0)
     if state is None:
         assert x is not None
-        if float(denoiser.path.coefficients(times[0]).s) == 0:
+        if bool((denoiser.path.coefficients(times[0]).s == 0).any()):
             raise ValueError(
-                f"there is no noise at the grid's last time, {float(times[0])}: end it above, or give a state"
+                f"there is no noise at the grid's last time, {times[0].tolist()}: end it above, or give a state"
             )
         state = State(0, x)
     reached: list[State] = [state]

@@ -13,18 +13,19 @@ from ornstein.core.denoisers import Denoiser
 from ornstein.core.paths import Path
 from ornstein.core.solvers.exponential import Exponential
 from ornstein.core.solvers.plan import make_plan
-from ornstein.core.solvers.solver import Noise, Solver, State, refuse_unless_gaussian
+from ornstein.core.solvers.solver import Noise, Solver, State, add, combine, per_item, refuse_unless_gaussian
 
 Predictor = Literal["euler-maruyama", "reverse-diffusion", "ancestral"]
 StepSize = Literal["noise-level", "norm"]
 
 
 class _Step(NamedTuple):
-    """The weights of (x, x0, y) in s times the score (None where s = 0), s, and the predictor's of (x, x0, y, z)."""
+    """The weights of (x, x0, y) in s times the score (None where s = 0), s, and the predictor's of (x, x0, y) and of z."""
 
     score: tuple[float, float, float] | None
     s: float
-    predictor: tuple[float, float, float, float]
+    predictor: tuple[float, float, float]
+    z: float | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class PredictorCorrector(Solver):
         snr: the corrector's signal-to-noise ratio, above 0; below 1 with "noise-level", where it is stable.
         corrections: Langevin steps at each time, at least 0; each costs an evaluation.
         predictor: see above.
-        step_size: eps by the "noise-level", or by the "norm" of the score.
+        step_size: eps by the "noise-level", or by the "norm" of the score, for items of many values: the score of a few may
+            be near 0, and their step then large.
         noise_scale: k, at least 0; 1 leaves the marginal as it is, but for eps.
 
     Raises:
@@ -96,30 +98,29 @@ class PredictorCorrector(Solver):
         conditions: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         refuse_unless_gaussian(self, denoiser.path)
-        plan, evaluate, conditions = self._plan(denoiser.path, times), denoiser.along(times[:-1]), conditions or {}
         assert y is not None or not denoiser.path.drifts, f"{denoiser.path} drifts to y, which is missing"
-        x, draws = state.x, self.corrections + 1
-
-        def combine(x: Tensor, x0: Tensor, weights: tuple[float, ...]) -> Tensor:
-            total = torch.mul(x, weights[0]).add_(x0, alpha=weights[1])
-            return total if y is None else total.add_(y, alpha=weights[2])
+        x, draws, conditions = state.x, self.corrections + 1, conditions or {}
+        plan = per_item(lambda times: self._plan(denoiser.path, times), times, x)
+        evaluate = denoiser.along(times[:-1])
 
         for i in range(state.step, len(plan)):
             step = plan[i]
             for k in range(self.corrections if step.score is not None else 0):
                 assert step.score is not None
-                score = combine(x, evaluate[i](x, y, **conditions), step.score)
+                of_x, of_x0, of_y = step.score
+                score = combine(x, of_x, (of_x0,), (evaluate[i](x, y, **conditions),), y, of_y)
                 z = noise(i * draws + k + 1, x.shape, x.dtype, x.device)
                 x = self._correct(x, score, z, step.s)
             x0 = evaluate[i](x, y, **conditions)
-            x = combine(x, x0, step.predictor)
-            if i < len(plan) - 1 and step.predictor[3]:
-                x.add_(noise(i * draws + draws, x.shape, x.dtype, x.device), alpha=step.predictor[3])
+            of_x, of_x0, of_y = step.predictor
+            x = combine(x, of_x, (of_x0,), (x0,), y, of_y)
+            if i < len(plan) - 1 and step.z is not None:
+                x = add(x, step.z, noise(i * draws + draws, x.shape, x.dtype, x.device))
             if callback is not None:
                 callback(State(i + 1, x, x0))
         return x
 
-    def _correct(self, x: Tensor, score: Tensor, z: Tensor, s: float) -> Tensor:
+    def _correct(self, x: Tensor, score: Tensor, z: Tensor, s: float | Tensor) -> Tensor:
         """One Langevin step; `score` is s times the score, so that sqrt(eps / 2) / s = snr |z| / |score| in its terms."""
         if self.step_size == "noise-level":
             root: Tensor | float = self.snr
@@ -137,7 +138,7 @@ class PredictorCorrector(Solver):
         plan = []
         for i, ((t, a, b, s), (r, a_r, b_r, s_r)) in enumerate(pairwise(rows)):
             exact = ancestral[i]
-            weights = (exact.x, exact.weights[0], exact.y, exact.z)
+            weights, z = (exact.x, exact.weights[0], exact.y), exact.z
             if a > 0 and s > 0 and self.predictor != "ancestral":
                 if self.predictor == "reverse-diffusion":
                     keep, shift = 2 - a / a_r, a / a_r * b_r - b
@@ -146,6 +147,6 @@ class PredictorCorrector(Solver):
                     f, w, g_square = (float(v) for v in path.diffusion(times[i]))
                     keep, shift, variance = 1 - f * (t - r), -w * (t - r), g_square * (t - r)
                 gain = variance / s**2
-                weights = (keep - gain, gain * a, shift + gain * b, math.sqrt(variance))
-            plan.append(_Step((-1 / s, a / s, b / s) if s > 0 else None, s, weights))
+                weights, z = (keep - gain, gain * a, shift + gain * b), math.sqrt(variance)
+            plan.append(_Step((-1 / s, a / s, b / s) if s > 0 else None, s, weights, z))
         return plan

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ornstein.core.paths import Path
-from ornstein.core.solvers.weights import Array, interpolation_weights, log_moments, power_moments
+from ornstein.core.solvers.weights import Array, angle_weights, interpolation_weights, log_moments, power_moments
 
 if TYPE_CHECKING:
     from ornstein.core.solvers.exponential import Exponential
@@ -33,6 +33,7 @@ class Step(NamedTuple):
     stages of a single step follow each other, of which the last `ends` it.
 
     Args:
+        z: None for a step that adds no noise.
         noise: the weights of the state, x0_hat and y in z_hat, where the noise is what is predicted.
         corrector: improves the state that this step led to.
         keep: which of the values the next step needs, as a slice.
@@ -41,7 +42,7 @@ class Step(NamedTuple):
     x: float
     weights: tuple[float, ...]
     y: float
-    z: float
+    z: float | None
     direct: bool
     held: bool
     ends: bool
@@ -94,7 +95,7 @@ def make_plan(solver: "Exponential", path: Path, times: Tensor) -> Plan:
             ahead = 0 if last else len(rows[i + 1].nodes) - 1
             corrector = None if last else corrector
             keep = slice(row.forget, row.forget + (ahead if corrector is None else max(ahead, n)))
-            steps[i] = Step(x, weights, y, z, direct, row.held, row.ends, noise, corrector, keep)
+            steps[i] = Step(x, weights, y, z or None, direct, row.held, row.ends, noise, corrector, keep)
     begins = [i for i, row in enumerate(rows) if not row.held]
     drifts = bool((coefficients.b != 0).any())
     return Plan([s for s in steps if s is not None], moments[[row.nodes[0] for row in rows]], begins, drifts)
@@ -227,6 +228,8 @@ class _Coefficients:
     ) -> Array:
         """The integral's weights (steps, n) of the values at `nodes` (steps, n)."""
         n, log_snr, kind = nodes.shape[1], self.log_snr, self.solver.weights
+        if kind == "angle":
+            return angle_weights(log_snr[nodes], log_snr[base], log_snr[end], p, self.solver.scale)
         if infinite or kind == "power":
             sign = 1 if infinite or self.solver.prediction == "data" else -1
             relative = np.exp(sign * (log_snr[nodes] - log_snr[end][:, None]))

@@ -1,8 +1,8 @@
 """What every solver is: a value that takes a state down a grid of times."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -66,7 +66,8 @@ class Solver(ABC):
 
         Args:
             denoiser: E[x0 | x_t] on its path.
-            times: (steps + 1,), float64 on the CPU, strictly descending in [0, 1]; strictly ascending for an inversion.
+            times: (steps + 1,), or (steps + 1, batch) for items that each have their own, float64 on the CPU, strictly
+                descending in [0, 1]; strictly ascending for an inversion.
             state: where to go on from; `State(0, x)` for a whole run.
             noise: called with a number above 0, another one for each noise that is added; 0 is the start's.
             y: what the path drifts to, (batch, ...), where it drifts.
@@ -74,7 +75,7 @@ class Solver(ABC):
             conditions: passed to the denoiser.
 
         Raises:
-            ValueError: if the path does not allow this solver.
+            ValueError: if the path does not allow this solver, or the items' own times ask for steps of different kinds.
         """
 
 
@@ -82,3 +83,55 @@ def refuse_unless_gaussian(solver: Solver, path: Path) -> None:
     """Refuses by name what the path does not allow: fresh Gaussian noise is none of a path that is not Gaussian."""
     if solver.stochastic and not path.gaussian:
         raise ValueError(f"{path} does not allow {solver}: its noise is not Gaussian, so its solvers are deterministic")
+
+
+def combine(
+    x: Tensor,
+    weight: float | Tensor,
+    weights: Sequence[float | Tensor],
+    values: Sequence[Tensor],
+    y: Tensor | None = None,
+    of_y: float | Tensor = 0.0,
+) -> Tensor:
+    """weight x + sum_j weights_j values_j + of_y y, the weights as `per_item` made them."""
+    total = torch.mul(x, weight)
+    for w, value in zip(weights, values, strict=False):
+        total = add(total, w, value)
+    return total if y is None else add(total, of_y, y)
+
+
+def add(x: Tensor, weight: float | Tensor, value: Tensor) -> Tensor:
+    """x + weight value, in the place of x, which a step has just made."""
+    return x.addcmul_(value, weight) if isinstance(weight, Tensor) else x.add_(value, alpha=weight)
+
+
+Plan = TypeVar("Plan")
+
+
+def per_item(plan: Callable[[Tensor], Plan], times: Tensor, x: Tensor) -> Plan:
+    """plan(times); for times (steps + 1, batch) the items' plans in one, whose weights are tensors that multiply x.
+
+    Raises:
+        ValueError: where the items' plans are of different kinds: some start without signal, say, and others not.
+    """
+    if times.ndim == 1:
+        return plan(times)
+    assert times.shape[1] == len(x), f"times of shape {tuple(times.shape)} for a batch of {len(x)}"
+    made: Plan = _stack([plan(column) for column in times.unbind(1)], x)
+    return made
+
+
+def _stack(parts: Sequence[Any], x: Tensor) -> Any:
+    first = parts[0]
+    if isinstance(first, float):
+        return torch.tensor(parts, dtype=torch.float64).to(x).reshape(-1, *[1] * (x.ndim - 1))
+    if isinstance(first, Tensor):
+        return torch.stack(list(parts), dim=-1)
+    if isinstance(first, list | tuple) and all(part is not None and len(part) == len(first) for part in parts):
+        made = [_stack(columns, x) for columns in zip(*parts, strict=True)]
+        return type(first)(*made) if hasattr(first, "_fields") else type(first)(made)
+    if any(part != first for part in parts):
+        raise ValueError(
+            "the items' times ask for steps of different kinds; let all begin (and end) with some noise and signal"
+        )
+    return first

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+QUADRATURE = 32  # points a step: 1e-12 for steps of up to 8 in the log-SNR
 
 
 def phi(order: int, z: Array) -> Array:
@@ -40,6 +41,33 @@ def log_moments(count: int, h: Array, p: Array | float) -> Array:
 def power_moments(count: int, h: Array, p: Array | float, sign: int) -> Array:
     """The same integrals of exp(sign (u - h))^k, the powers of a / s (sign 1) or of s / a (sign -1) over their ends."""
     return np.stack([h * phi(1, -(p + sign * k) * h) for k in range(count)], axis=-1)
+
+
+def angle_weights(nodes: Array, base: Array, end: Array, p: Array, scale: float) -> Array:
+    """w of sum_j w_j f_j, the integral of exp(-p (end - l)) f(l) over the log-SNR l with f a polynomial in the angle
+
+        theta(l) = atan(exp(-l) / scale),
+
+    by Gauss-Legendre quadrature: the integrand has no closed form, and is smooth.
+
+    Args:
+        nodes: log-SNR of the values, (steps, n); -infinity (pure noise) is the angle pi / 2.
+        base, end: finite log-SNR of the steps' ends, (steps,).
+        p: as in `log_moments`, (steps,).
+        scale: of sigma = s / a, in the data's units, above 0.
+    """
+    places, weights = np.polynomial.legendre.leggauss(QUADRATURE)
+    h = end - base
+    between = base[:, None] + h[:, None] * (places + 1) / 2
+    kernel = h[:, None] / 2 * weights * np.exp(-p[:, None] * (end[:, None] - between))
+
+    def angle(log_snr: Array) -> Array:
+        first, last = np.arctan(np.exp(-base) / scale), np.arctan(np.exp(-end) / scale)
+        with np.errstate(over="ignore"):
+            return (np.arctan(np.exp(-log_snr) / scale) - last[:, None]) / (first - last)[:, None]
+
+    powers = angle(between)[:, :, None] ** np.arange(nodes.shape[1])
+    return interpolation_weights(angle(nodes), (kernel[:, :, None] * powers).sum(1))
 
 
 def interpolation_weights(nodes: Array, moments: Array) -> Array:
