@@ -91,6 +91,13 @@ class Report:
             f'<figure><img alt="{html.escape(caption, quote=True)}" src="data:image/png;base64,{data}">{below}</figure>'
         )
 
+    def sound(self, flac: bytes, caption: str) -> Self:
+        """A player for the bytes of a FLAC file, with its caption."""
+        return self._add(
+            f'<figure><audio controls src="data:audio/flac;base64,{base64.b64encode(flac).decode()}"></audio>'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+
     def table(self, rows: Mapping[str, Any] | Sequence[Sequence[Any]], head: Sequence[str] = ()) -> Self:
         """A table: rows of cells, or a mapping of names to values; numbers stand to the right in four figures."""
         rows = [(name, value) for name, value in rows.items()] if isinstance(rows, Mapping) else rows

@@ -1,11 +1,188 @@
-"""Speech: noise and reverberation removed from recordings, and how good the result is."""
+"""Speech: noise and reverberation removed from recordings, mixtures made to test it, and how good the result is."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from ornstein.core.errors import InputError, UsageError
+from ornstein.pipelines import models, runtime
+from ornstein.pipelines.answers import Answer
+from ornstein.pipelines.evaluate import answer
+from ornstein.pipelines.options import (
+    Device,
+    InputFile,
+    MaxMemory,
+    Model,
+    Precision,
+    Progress,
+    Samples,
+    Seed,
+    Steps,
+)
+from ornstein.pipelines.signature import Option
+from ornstein.pipelines.speech_results import Enhancement, SpeechSimulation
+from ornstein.pipelines.verbs import verb
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+
+    from ornstein.datasets.audio import Sound
+
+READ = (".wav", ".flac", ".ogg", ".mp3")
+WRITTEN = (".flac", ".wav", ".ogg", ".mp3")
+
+Band = Annotated[Literal["full", "wide"], Option()]
+Mix = Annotated[float, Option(low=0, high=1)]
+
+
+@verb(inputs=READ, outputs=WRITTEN)
+def simulate(
+    clean: "str | Path | Sound | Any",
+    *,
+    noise: InputFile = None,
+    snr: Annotated[float, Option(low=-30, high=60)] = 5.0,
+    room: InputFile = None,
+    reverberation: Annotated[float | None, Option(low=0.1, high=3, none="none")] = None,
+    clip: Annotated[float, Option(low=0, high=0.5)] = 0.0,
+    band: Annotated[float | None, Option(above=100, none="all", metavar="HZ")] = None,
+    target: Annotated[str | None, Option(metavar="FILE")] = None,
+    seed: Seed = 0,
+    progress: Progress = None,
+) -> SpeechSimulation:
+    """Makes a noisy or reverberant recording of clean speech.
+
+    Args:
+        clean: a sound file, a `Sound`, or a pair (array, rate)
+        noise: a sound file, from a random place on and looped; by default speech-shaped noise
+        snr: dB between the active level of the speech (ITU-T P.56) and the noise
+        room: an impulse response to put the speech into
+        reverberation: simulate a room of this reverberation time in s instead
+        clip: share of samples that are clipped
+        band: cut off what lies above this frequency in Hz
+        target: write what should come out as well: without a room the clean speech, with one its direct sound
+
+    Raises:
+        InputError: for a file that cannot be read, or speech that is silent.
+        UsageError: for options that contradict each other.
+    """
+    from ornstein.datasets.audio import open_sound
+
+    if room is not None and reverberation is not None:
+        raise UsageError("--room and --reverberation contradict each other", "give one of them")
+    sound = open_sound(clean)
+    options = {"snr": snr, "reverberation": reverberation, "clip": clip, "band": band, "seed": seed}
+    return SpeechSimulation(
+        sound, None if noise is None else open_sound(noise), None if room is None else open_sound(room), options, target
+    )
+
+
+@verb(inputs=READ, outputs=WRITTEN)
+def enhance(
+    recording: "str | Path | Sound | Any",
+    *,
+    method: Literal["diffusion", "wiener", "noisereduce"] = "diffusion",
+    band: Band = "full",
+    mix: Mix = 1.0,
+    samples: Samples = 1,
+    steps: Steps = 1,
+    solver: Literal["bridge"] = "bridge",
+    model: Model = None,
+    device: Device = "auto",
+    precision: Precision = "bf16",
+    max_memory: MaxMemory = None,
+    seed: Seed = 0,
+    progress: Progress = None,
+) -> Enhancement:
+    """Removes noise from a recording of speech; the room stays.
+
+    Args:
+        recording: a sound file of any rate, channels and length, a `Sound`, or a pair (array, rate)
+        method: diffusion is the model; the others are classical and need none
+        band: full keeps what lies above 8 kHz, attenuated as the model attenuates below; wide drops it
+        mix: share of the result, the rest is the recording as it was
+        solver: bridge goes from the noisy to the clean spectrogram
+
+    Raises:
+        InputError: for a file that cannot be read as sound.
+        ModelError: for an unknown or damaged model.
+    """
+    options = {
+        "method": method, "band": band, "mix": mix, "samples": samples, "steps": steps, "seed": seed,
+        "precision": precision,
+    }  # fmt: skip
+    return _enhancement(recording, 0.0, options, model, device, max_memory, progress)
+
+
+@verb(inputs=READ, outputs=WRITTEN)
+def dereverberate(
+    recording: "str | Path | Sound | Any",
+    *,
+    method: Literal["diffusion", "wpe"] = "diffusion",
+    band: Band = "full",
+    mix: Mix = 1.0,
+    samples: Samples = 1,
+    steps: Steps = 1,
+    solver: Literal["bridge"] = "bridge",
+    model: Model = None,
+    device: Device = "auto",
+    precision: Precision = "bf16",
+    max_memory: MaxMemory = None,
+    seed: Seed = 0,
+    progress: Progress = None,
+) -> Enhancement:
+    """Removes the room, and noise, from a recording of speech.
+
+    Args:
+        recording: a sound file of any rate, channels and length, a `Sound`, or a pair (array, rate)
+        method: diffusion is the model; the others are classical and need none
+        band: full keeps what lies above 8 kHz, attenuated as the model attenuates below; wide drops it
+        mix: share of the result, the rest is the recording as it was
+        solver: bridge goes from the reverberant to the dry spectrogram
+
+    Raises:
+        InputError: for a file that cannot be read as sound.
+        ModelError: for an unknown or damaged model.
+    """
+    options = {
+        "method": method, "band": band, "mix": mix, "samples": samples, "steps": steps, "seed": seed,
+        "precision": precision,
+    }  # fmt: skip
+    return _enhancement(recording, 1.0, options, model, device, max_memory, progress)
+
+
+def evaluate(
+    result: "str | Path | Sound | Any",
+    reference: "str | Path | Sound | Any",
+    *,
+    input: InputFile = None,
+) -> Answer:
+    """Compares speech with its clean reference: PESQ, ESTOI, SI-SDR, spectra below and above 8 kHz.
+
+    Args:
+        result: the recording to judge
+        reference: the speech that it should be
+        input: the recording before: what is left of its noise (SI-SIR), what was added to it (SI-SAR)
+    """
+    from ornstein.datasets.audio import open_sound
+    from ornstein.domains.speech.measures import measure
+
+    sounds = [open_sound(sound) for sound in (result, reference, *([] if input is None else [input]))]
+    rates = {sound.format.rate for sound in sounds}
+    if len(rates) > 1:
+        raise InputError(f"{sounds[0].name}: the rates differ, {sorted(rates)} Hz", "resample one to the other first")
+    waves = [_whole(sound) for sound in sounds]
+    channels, samples = {w.shape[0] for w in waves}, {w.shape[1] for w in waves}
+    if len(channels) > 1 or max(samples) - min(samples) > 0.05 * rates.copy().pop():
+        raise InputError(
+            f"{sounds[0].name}: {waves[0].shape[1]} samples in {waves[0].shape[0]} channels, "
+            f"the reference {waves[1].shape[1]} in {waves[1].shape[0]}",
+            "compare recordings of one length",
+        )
+    cut = [w[:, : min(samples)] for w in waves]
+    notes = [] if len(samples) == 1 else [f"lengths differ: the first {min(samples)} samples were compared"]
+    measures, more = measure(cut[0], cut[1], rates.pop(), cut[2] if input is not None else None)
+    return answer(sounds[0].name, sounds[1].name, measures, {"warnings": notes + more})
 
 
 def train_model(settings: dict[str, Any], device: "torch.device", log: Callable[[str], None]) -> Path:
@@ -13,3 +190,55 @@ def train_model(settings: dict[str, Any], device: "torch.device", log: Callable[
     from ornstein.domains.speech.training import EnhancerConfiguration, train_enhancer
 
     return train_enhancer(EnhancerConfiguration.parse(settings), device=device, log=log)
+
+
+VERBS = (simulate, enhance, dereverberate)
+
+
+def _enhancement(
+    recording: Any,
+    task: float,
+    options: dict[str, Any],
+    model: str | None,
+    device: str,
+    max_memory: float | None,
+    progress: Any,
+) -> Enhancement:
+    """The lazy result: the recording is heard through once for its level, and worked on when it is written or read."""
+    from ornstein.datasets.audio import open_sound
+    from ornstein.domains.speech.classical import METHODS
+    from ornstein.domains.speech.enhancement import load_enhancer
+    from ornstein.domains.speech.streaming import Bridge, Classical, Enhancer, Method
+
+    if model is not None and options["method"] != "diffusion":
+        raise UsageError(
+            f"--model and --method {options['method']} contradict each other", "only --method diffusion uses a model"
+        )
+    place = runtime.choose_device(device)
+    runtime.check_precision(options["precision"], place)
+    runtime.memory_budget(max_memory, place)
+    sound = open_sound(recording)
+    seconds = sound.samples / sound.format.rate
+    chosen = models.find_model(model, "speech") if options["method"] == "diffusion" else None
+    method: Method
+    if chosen is not None:
+        denoiser, _ = load_enhancer(chosen.folder, place)
+        sampling = {name: options[name] for name in ("steps", "samples", "seed", "precision")}
+        method = Bridge(denoiser, task, **sampling)
+    else:
+        method = Classical(METHODS[options["method"]])
+    enhancer = Enhancer(
+        method,
+        mix=options["mix"],
+        wide=options["band"] == "wide",
+        progress=None if progress is None else lambda done: progress(min(done, seconds), seconds),
+    )
+    made = Enhancement(sound, enhancer)
+    made.model = None if chosen is None else chosen.identity
+    return made
+
+
+def _whole(sound: "Sound") -> "np.ndarray":
+    import numpy as np
+
+    return np.concatenate(list(sound.blocks(60.0)), axis=1)

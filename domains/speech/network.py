@@ -129,9 +129,7 @@ class SpeechNetwork(nn.Module):
         self.task = nn.Linear(1, embedding)
         self.place = nn.Parameter(torch.zeros(channels[0], 1, bins // patch))
         self.first = nn.Conv2d(FEATURES, channels[0], (3, 2 * patch), stride=(1, patch), padding=(1, patch // 2))
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(a, b, (3, 4), stride=(1, 2), padding=1) for a, b in pairwise(channels)
-        )
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, (3, 4), stride=(1, 2), padding=1) for a, b in pairwise(channels))
         self.down = nn.ModuleList(ConvolutionBlock(c, embedding) for c in channels[:-1])
         self.middle = nn.ModuleList()
         for _ in range(blocks):
@@ -139,9 +137,7 @@ class SpeechNetwork(nn.Module):
             self.middle.append(AcrossBands(channels[-1], bands, narrow))
             self.middle.append(AcrossTime(channels[-1], hidden))
         # Upwards two neighbouring bands are unfolded from the channels of one.
-        self.grow = nn.ModuleList(
-            nn.Conv2d(b, 2 * a, 1) for a, b in reversed(list(pairwise(channels)))
-        )
+        self.grow = nn.ModuleList(nn.Conv2d(b, 2 * a, 1) for a, b in reversed(list(pairwise(channels))))
         self.join = nn.ModuleList(nn.Conv2d(2 * c, c, 1) for c in reversed(channels[:-1]))
         self.up = nn.ModuleList(ConvolutionBlock(c, embedding) for c in reversed(channels[:-1]))
         self.last_norm = ChannelNorm(channels[0])
