@@ -6,6 +6,7 @@ import torch
 
 from ornstein.domains.speech.classical import noise_reduction, prediction_error, wiener
 from ornstein.domains.speech.enhancement import build
+from ornstein.domains.speech.measures import si_sdr
 from ornstein.domains.speech.streaming import CHUNK, OVERLAP, Bridge, Classical, Enhancer, Loudness
 
 TINY = {"channels": [8, 8], "blocks": 1, "hidden": 8, "narrow": 4, "embedding": 16}
@@ -107,13 +108,17 @@ def test_classical_methods_bring_a_tone_out_of_noise(method):
     time = np.arange(4 * 16_000) / 16_000
     tone = (0.1 * np.sin(2 * np.pi * 440 * time) * (np.sin(2 * np.pi * time) > 0)).astype(np.float32)[None]
     noisy = tone + 0.3 * noise(16_000, 1, 4.0)
-    assert np.square(method(noisy) - tone).sum() < 0.6 * np.square(noisy - tone).sum()
+    made = method(noisy)
+    assert made.shape == noisy.shape
+    assert si_sdr(made[0], tone[0]) > si_sdr(noisy[0], tone[0]) + 1.5
+    pause = slice(9000, 15_000)  # gating at its usual strength leaves 30 % of the amplitude
+    assert np.square(made[0, pause]).sum() < 0.25 * np.square(noisy[0, pause]).sum()
 
 
 def test_prediction_error_takes_late_echoes_away():
-    speech = noise(16_000, 1, 4.0) * (np.sin(2 * np.pi * 2 * np.arange(64_000) / 16_000) > 0)
-    speech = speech.astype(np.float32)
+    time = np.arange(64_000) / 16_000
+    speech = (noise(16_000, 1, 4.0) * (np.sin(2 * np.pi * 2 * time) > 0)).astype(np.float32)
     echo = np.random.default_rng(1).standard_normal(4000) * np.exp(-np.arange(4000) / 800)
     echo[:640] = 0  # later than 40 ms, which is what it predicts
-    heard = (speech + 0.15 * np.convolve(speech[0], echo)[None, :64_000]).astype(np.float32)
-    assert np.square(prediction_error(heard) - speech).sum() < 0.7 * np.square(heard - speech).sum()
+    heard = (speech + 0.05 * np.convolve(speech[0], echo)[None, :64_000]).astype(np.float32)
+    assert si_sdr(prediction_error(heard)[0], speech[0]) > si_sdr(heard[0], speech[0]) + 1
