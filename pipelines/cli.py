@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import importlib
 import importlib.metadata
+import json
 import os
 import shlex
 import signal
@@ -22,6 +23,7 @@ from ornstein.core.errors import UsageError
 from ornstein.pipelines.answers import Answer
 from ornstein.pipelines.console import Console, silent_libraries
 from ornstein.pipelines.driver import Flags, in_our_words, run
+from ornstein.pipelines.provenance import plain
 from ornstein.pipelines.signature import Parameter, parameters, positionals
 from ornstein.pipelines.verbs import Verb
 
@@ -165,7 +167,23 @@ def _run_verb(verb: Verb[..., Any], words: list[str]) -> int:
     given = parser.read(words)
     flags = Flags(given.overwrite, given.resume, given.report, given.json, given.quiet, given.debug)
     options = verb.check({p.name: getattr(given, p.name) for p in verb.parameters})
+    if "-" in (given.output, *getattr(given, "INPUT", [])):
+        return _run_pipe(verb, getattr(given, "INPUT", []), given.output, options, flags)
     return run(verb, getattr(given, "INPUT", []), given.output, options, flags, command)
+
+
+def _run_pipe(verb: Verb[..., Any], sources: list[str], output: str, options: dict[str, Any], flags: Flags) -> int:
+    """A verb between standard input and standard output, by the `pipe` of its domain's module; no sidecar."""
+    module = importlib.import_module(f"ornstein.pipelines.{verb.domain}")
+    if verb.name not in getattr(module, "PIPED", ()):
+        raise UsageError(f"{verb.domain} {verb.name} does not read or write -", "name files")
+    if sources != ["-"] or output != "-" or flags.report:
+        raise UsageError("- is standard input and standard output together, without a report", "use: - -o -")
+    with silent_libraries(flags.quiet, flags.debug):
+        summary = module.pipe(verb.name, sys.stdin.buffer, sys.__stdout__.buffer, options)  # type: ignore[union-attr]
+    if flags.json:
+        print(json.dumps(plain(summary), ensure_ascii=False, allow_nan=False), file=sys.stderr)
+    return 0
 
 
 def _run_command(name: str, module: str, function: str, words: list[str]) -> int:

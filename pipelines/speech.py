@@ -1,8 +1,8 @@
 """Speech: noise and reverberation removed from recordings, mixtures made to test it, and how good the result is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from ornstein.core.errors import InputError, UsageError
 from ornstein.pipelines import models, runtime
@@ -20,7 +20,7 @@ from ornstein.pipelines.options import (
     Steps,
 )
 from ornstein.pipelines.signature import Option
-from ornstein.pipelines.speech_results import Enhancement, SpeechSimulation
+from ornstein.pipelines.speech_results import Enhancement, SpeechSimulation, rounded_off
 from ornstein.pipelines.verbs import verb
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from ornstein.datasets.audio import Sound
+    from ornstein.domains.speech.streaming import Enhancer
 
 READ = (".wav", ".flac", ".ogg", ".mp3")
 WRITTEN = (".flac", ".wav", ".ogg", ".mp3")
@@ -193,6 +194,8 @@ def train_model(settings: dict[str, Any], device: "torch.device", log: Callable[
 
 
 VERBS = (simulate, enhance, dereverberate)
+PIPED = ("enhance", "dereverberate")
+"""The verbs that `pipe` can do."""
 
 
 def _enhancement(
@@ -206,6 +209,25 @@ def _enhancement(
 ) -> Enhancement:
     """The lazy result: the recording is heard through once for its level, and worked on when it is written or read."""
     from ornstein.datasets.audio import open_sound
+
+    sound = open_sound(recording)
+    seconds = sound.samples / sound.format.rate
+    tell = None if progress is None else lambda done: progress(min(done, seconds), seconds)
+    enhancer, chosen = _enhancer(task, options, model, device, max_memory, tell)
+    made = Enhancement(sound, enhancer)
+    made.model = None if chosen is None else chosen.identity
+    return made
+
+
+def _enhancer(
+    task: float,
+    options: Mapping[str, Any],
+    model: str | None,
+    device: str,
+    max_memory: float | None,
+    progress: Callable[[float], None] | None = None,
+) -> "tuple[Enhancer, models.Model | None]":
+    """The chosen method, ready for sound, and its model where it has one."""
     from ornstein.domains.speech.classical import METHODS
     from ornstein.domains.speech.enhancement import load_enhancer
     from ornstein.domains.speech.streaming import Bridge, Classical, Enhancer, Method
@@ -217,8 +239,6 @@ def _enhancement(
     place = runtime.choose_device(device)
     runtime.check_precision(options["precision"], place)
     runtime.memory_budget(max_memory, place)
-    sound = open_sound(recording)
-    seconds = sound.samples / sound.format.rate
     chosen = models.find_model(model, "speech") if options["method"] == "diffusion" else None
     method: Method
     if chosen is not None:
@@ -227,15 +247,45 @@ def _enhancement(
         method = Bridge(denoiser, task, **sampling)
     else:
         method = Classical(METHODS[options["method"]])
-    enhancer = Enhancer(
-        method,
-        mix=options["mix"],
-        wide=options["band"] == "wide",
-        progress=None if progress is None else lambda done: progress(min(done, seconds), seconds),
-    )
-    made = Enhancement(sound, enhancer)
-    made.model = None if chosen is None else chosen.identity
-    return made
+    return Enhancer(method, mix=options["mix"], wide=options["band"] == "wide", progress=progress), chosen
+
+
+def pipe(verb: str, source: BinaryIO, target: BinaryIO, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Enhances a WAV stream as it comes, flushed chunk by chunk (8 s); the summary.
+
+    Args:
+        verb: `enhance` or `dereverberate`.
+        source, target: the streams.
+        options: of the verb.
+
+    Raises:
+        InputError: for a stream that is no WAV.
+    """
+    from ornstein.datasets.wav_stream import encode_block, read_blocks, read_header
+    from ornstein.domains.speech.streaming import Loudness
+
+    header = read_header(source)
+    task = {"enhance": 0.0, "dereverberate": 1.0}[verb]
+    enhancer, chosen = _enhancer(task, options, options["model"], options["device"], options["max_memory"])
+    loudness, samples = Loudness(), 0
+
+    def heard() -> "Iterator[np.ndarray]":
+        for block in read_blocks(source, header):
+            loudness.add(block, header.format.rate)
+            yield block
+
+    target.write(header.encode())
+    floating = header.format.subtype in ("FLOAT", "DOUBLE")
+    for block, _ in enhancer.run(heard(), header.format.rate, loudness):
+        target.write(encode_block(block if floating else rounded_off(block), header))
+        target.flush()
+        samples += block.shape[1]
+    return {
+        "model": None if chosen is None else chosen.identity,
+        "parameters": dict(options),
+        "measures": {"seconds_of_sound": samples / header.format.rate, "rate": header.format.rate},
+        "warnings": [],
+    }
 
 
 def _whole(sound: "Sound") -> "np.ndarray":

@@ -70,7 +70,7 @@ class Enhancement(Result):
         with sound_writer(path, self.sound.format) as append:
             floating = self.sound.format.subtype_for(path.suffix.lower()) in ("FLOAT", "DOUBLE")
             for block, deviation in self._blocks():
-                append(block if floating else _rounded_off(block))
+                append(block if floating else rounded_off(block))
                 if deviation.shape[2]:
                     deviations.append(deviation.astype(np.float16))
         if deviations:
@@ -243,7 +243,7 @@ class _Bandwidth:
         return float(present[-1] * self._rate / self._n) if self._power.max() > 0 else None
 
 
-def _rounded_off(block: "np.ndarray") -> "np.ndarray":
+def rounded_off(block: "np.ndarray") -> "np.ndarray":
     """Peaks above 0.95 bent so that none is beyond 1: integers clip there."""
     import numpy as np
 

@@ -1,5 +1,6 @@
 """Recordings through the command line: what comes back has their format, and what is wrong is named."""
 
+import io
 import json
 
 import numpy as np
@@ -193,3 +194,33 @@ def test_evaluation_says_how_far_the_input_was(tmp_path):
     found = speech.evaluate((0.5 * clean + 0.5 * noisy, RATE), (clean, RATE), input=str(tmp_path / "noisy.wav")).record
     assert found["si_sdr"] == pytest.approx(found["si_sdr_input"] + 6.02, abs=0.05)
     assert found["si_sir"] == pytest.approx(found["si_sdr"], abs=0.05)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_pipe_gives_what_files_give(tmp_path, model, monkeypatch, subtype):
+    source = recording(tmp_path / "in.wav", 44_100, 2, 10.0, subtype)
+    options = speech.enhance.check({"model": model, "precision": "fp32"})
+    made = io.BytesIO()
+    summary = speech.pipe("enhance", io.BytesIO(source.read_bytes()), made, options)
+    (tmp_path / "out.wav").write_bytes(made.getvalue())
+    before, after = soundfile.info(source), soundfile.info(tmp_path / "out.wav")
+    assert (after.samplerate, after.channels, after.subtype, after.frames) == (44_100, 2, subtype, before.frames)
+    assert summary["measures"]["seconds_of_sound"] == pytest.approx(10.0, abs=1e-3)
+    wave = soundfile.read(source)[0]
+    np.testing.assert_allclose(soundfile.read(tmp_path / "out.wav")[0], 0.5 * wave, atol=5e-5)  # one 16-bit step
+
+
+def test_pipe_refuses_what_is_no_wav_stream(model):
+    options = speech.enhance.check({"model": model})
+    for data in (b"", b"hello", b"RIFFxxxxWAVEdata\x00\x00\x00\x00", b"fLaC" + bytes(100)):
+        with pytest.raises(InputError, match="standard input"):
+            speech.pipe("enhance", io.BytesIO(data), io.BytesIO(), options)
+
+
+def test_pipe_needs_both_ends(ornstein, tmp_path):
+    code, _, err = ornstein("speech", "enhance", "-", "-o", tmp_path / "out.wav")
+    assert code == 2
+    assert "-o -" in err
+    code, _, err = ornstein("speech", "simulate", "-", "-o", "-")
+    assert code == 2
+    assert "name files" in err
