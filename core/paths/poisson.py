@@ -86,10 +86,11 @@ def _tails(log_density: Callable[[Array], Array], width: float) -> tuple[Array, 
             reach *= 1.1
         ends.append(side * float(reach))
     grid = np.linspace(ends[0], ends[1], 2**14)
-    density = np.exp(log_density(grid) - peak)
-    pieces = (density[1:] + density[:-1]) / 2
-    # Beyond the grid the densities fall as exponentials.
-    below, above = density[0] / np.log(density[1] / density[0]), density[-1] / np.log(density[-2] / density[-1])
+    log = log_density(grid) - peak
+    # The integral of an exponential between two rows, and beyond the ends.
+    half = np.diff(log) / 2
+    pieces = np.exp((log[1:] + log[:-1]) / 2) * np.sinh(half) / np.where(half == 0, 1, half) + (half == 0)
+    below, above = np.exp(log[0]) / (log[1] - log[0]), np.exp(log[-1]) / (log[-2] - log[-1])
     lower = below + np.concatenate([[0.0], np.cumsum(pieces)])
     upper = above + np.concatenate([np.cumsum(pieces[::-1])[::-1], [0.0]])
     return grid, np.log(lower / lower[-1]), np.log(upper / upper[0])
