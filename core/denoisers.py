@@ -28,6 +28,11 @@ class Denoiser(nn.Module, ABC):
         super().__init__()
         self.path = path
 
+    @property
+    def scale(self) -> float:
+        """The scale of the data, twice their standard deviation: solvers place their steps by it."""
+        return 1.0
+
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         """x0_hat = E[x0 | x_t, y, conditions], of the shape and dtype of x_t."""
@@ -64,6 +69,10 @@ class _OnPath(Denoiser):
     def __init__(self, inner: Denoiser, path: Path) -> None:
         super().__init__(path)
         self.inner = inner
+
+    @property
+    def scale(self) -> float:
+        return self.inner.scale
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         outer = self.path.coefficients(t)
@@ -146,6 +155,10 @@ class NetworkDenoiser(Denoiser):
         self.network = network
         self.prediction = prediction
         self.sigma_data = sigma_data
+
+    @property
+    def scale(self) -> float:
+        return 2 * self.sigma_data
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         t = time(t)

@@ -1,28 +1,32 @@
 """Solvers: how a denoiser's answers become a sample."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
+from ornstein.core.gaussian import Teleport
 from ornstein.core.grids import Explicit, Grid, Karras, times_of
 from ornstein.core.noise import KeyedNoise
-from ornstein.core.paths import Path
+from ornstein.core.paths import Path, time
+from ornstein.core.solvers.auto import auto
 from ornstein.core.solvers.exponential import Exponential
 from ornstein.core.solvers.heun import Heun
 from ornstein.core.solvers.inversion import BDIA, invert
 from ornstein.core.solvers.langevin import PredictorCorrector
 from ornstein.core.solvers.solver import Noise, Solver, State
 
-__all__ = ["BDIA", "Exponential", "Heun", "PredictorCorrector", "Solver", "State", "invert", "sample"]
+__all__ = ["BDIA", "Exponential", "Heun", "PredictorCorrector", "Solver", "State", "auto", "invert", "sample"]
 
 
 @torch.no_grad()
 def sample(
     denoiser: Denoiser,
     path: Path | None = None,
-    solver: Solver | None = None,
+    solver: Solver | Literal["auto"] = "auto",
     *,
     steps: int | None = None,
     grid: Grid | Explicit | Sequence[Grid | Explicit] | None = None,
@@ -35,6 +39,7 @@ def sample(
     state: State | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    teleport: Teleport | None = None,
     callback: Callable[[State], None] | None = None,
     **conditions: Tensor,
 ) -> Tensor:
@@ -45,9 +50,9 @@ def sample(
     Args:
         denoiser: E[x0 | x_t], on any path.
         path: the path to sample on, the denoiser's own by default.
-        solver: `Exponential(order=3, prediction="noise")` by default, the best of them over few steps (benchmarks/solvers.py).
+        solver: "auto" takes what is best for the number of steps (docs/solvers.md); see `auto`.
         steps: number of steps, at least 1; 20 by default, an explicit grid's own number with one.
-        grid: where the steps go, `Karras()` by default; a list has one grid for each item, of as many steps.
+        grid: where the steps go; by default that of `auto`, and `Karras()` with a solver of your own; a list has one grid for each item, of as many steps.
         shape: (batch, ...) of the sample; needed unless `x_start`, `state` or `y` tells it.
         x_start: the state at the grid's first time, (batch, ...); by default the path's own start there.
         seed: the noise's seed, at least 0.
@@ -58,6 +63,8 @@ def sample(
         state: a saved state, to go on from; replaces `x_start`.
         dtype: of noise to start from; that of y by default, and float32 without one.
         device: of noise to start from; that of y by default, and the CPU without one.
+        teleport: takes the start in one jump to its noise level, from where the grid goes on (not with a list of grids or
+            an explicit one, nor with `state`).
         callback: called with the `State` after every step.
         conditions: passed to the denoiser by keyword.
 
@@ -72,8 +79,15 @@ def sample(
     denoiser = denoiser if path is None else denoiser.on(path)
     if denoiser.path.drifts and y is None:
         raise ValueError(f"{denoiser.path} drifts to y, which is missing")
-    solver = Exponential(order=3, prediction="noise") if solver is None else solver
-    grid = Karras() if grid is None else grid
+    if solver == "auto":
+        solver, own = auto(len(times_of(grid, denoiser.path, steps)) - 1 if grid else steps or 20, denoiser.scale)
+        grid = grid or own
+    grid = grid or Karras()
+    start = grid.start if isinstance(grid, Grid) else 1.0
+    if teleport is not None:
+        if state is not None or not isinstance(grid, Grid):
+            raise ValueError("teleport sets the grid's start: give neither a state nor explicit times or a list of grids")
+        grid = replace(grid, start=min(start, teleport.time(denoiser.path)))
     times = times_of(grid, denoiser.path, steps)
     if sum(given is not None for given in (x_start, state)) == 2:
         raise ValueError("x_start and state are both given; a saved state replaces the start")
@@ -90,11 +104,14 @@ def sample(
         noise = KeyedNoise(seed, range(size[0]) if items is None else items)
 
     def begin() -> State:
-        if state is not None or x is not None:
-            return state or State(0, x)  # type: ignore[arg-type]
-        kind = dtype or (torch.float32 if y is None else y.dtype)
-        z = noise(0, size, kind, torch.device(device or ("cpu" if y is None else y.device)))
-        return State(0, denoiser.path.start(z, y, times[0]))
+        if state is not None:
+            return state
+        first = x
+        if first is None:
+            kind = dtype or (torch.float32 if y is None else y.dtype)
+            z = noise(0, size, kind, torch.device(device or ("cpu" if y is None else y.device)))
+            first = denoiser.path.start(z, y, times[0] if teleport is None else time(start))
+        return State(0, first if teleport is None else teleport(first, start, denoiser.path, y)[0])
 
     # Not kept here, so that the solver may let go of it.
     return solver.solve(denoiser, times, begin(), noise, y, callback, conditions)
