@@ -1,6 +1,6 @@
 """Speech enhancement beside its peers, on mixtures of speakers, noises and rooms that were never trained on.
 
-    python benchmarks/speech.py [--model NAME] [--count 200] [--steps 1] [--json FILE]
+    python benchmarks/speech.py [--model NAME | --unfinished] [--count 200] [--steps 1] [--json FILE]
 
 Prints PESQ, ESTOI and SI-SDR of the input, of the classical methods, of RNNoise where pyrnnoise is installed and of the
 model; the paired 95 % bootstrap interval of the model against each; the worst tenth of the files, and how many fell below
@@ -26,7 +26,7 @@ from ornstein.domains.speech.measures import estoi, pesq, si_sdr
 from ornstein.domains.speech.mixtures import REMOVE_ROOM, Mixture, load_bank
 from ornstein.domains.speech.spectrogram import RATE
 from ornstein.domains.speech.streaming import Bridge, Classical, Enhancer, Loudness
-from ornstein.domains.speech.training import EnhancerConfiguration, held_out_mixtures
+from ornstein.domains.speech.training import EnhancerConfiguration, held_out_mixtures, load_unfinished
 from ornstein.pipelines.models import find_model
 
 MEASURES = ("pesq", "estoi", "si_sdr")
@@ -127,6 +127,7 @@ def compare(title: str, mixtures: list[Mixture], methods: dict[str, Method], mod
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model")
+    parser.add_argument("--unfinished", action="store_true", help="the last checkpoint of --config's training")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--steps", type=int, nargs="+", default=[1])
     parser.add_argument("--config", default="workflows/speech/training/speech.yaml")
@@ -136,7 +137,10 @@ def main() -> None:
     settings = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
     settings.pop("domain")
     configuration = EnhancerConfiguration.parse({**settings, "validation": given.count})
-    denoiser, _ = load_enhancer(find_model(given.model, "speech").folder)
+    if given.unfinished:
+        denoiser = load_unfinished(configuration)
+    else:
+        denoiser, _ = load_enhancer(find_model(given.model, "speech").folder)
     torch.manual_seed(0)
 
     def methods(task: float, classical: tuple[str, ...]) -> dict[str, Method]:

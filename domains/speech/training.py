@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ornstein.core.checkpoints import save_model
+from ornstein.core.checkpoints import load_tensors, save_model
 from ornstein.core.configuration import from_mapping
 from ornstein.core.errors import ModelError, UsageError
 from ornstein.core.noise import key
@@ -92,6 +92,17 @@ class EnhancerConfiguration:
         if min(self.simulated_rooms, self.validation) < 0:
             raise ValueError("simulated_rooms and validation must be at least 0")
 
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What `build` makes the network of."""
+        return {
+            "patch": self.patch,
+            "channels": list(self.channels),
+            "blocks": self.blocks,
+            "hidden": self.hidden,
+            "narrow": self.narrow,
+        }
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "EnhancerConfiguration":
         """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
@@ -159,15 +170,8 @@ def train_enhancer(
 ) -> Path:
     """Trains a speech model, scores it on held-out mixtures and writes its folder; resumes where it stopped."""
     c = configuration
-    architecture = {
-        "patch": c.patch,
-        "channels": list(c.channels),
-        "blocks": c.blocks,
-        "hidden": c.hidden,
-        "narrow": c.narrow,
-    }
     torch.manual_seed(key(c.training.seed))
-    denoiser = build(architecture, c.sigma).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    denoiser = build(c.architecture, c.sigma).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     bank = load_bank(c.data, simulated_rooms=c.simulated_rooms, seed=c.training.seed, log=log)
     log(f"{sum(p.numel() for p in denoiser.parameters()):,} weights")
     try:
@@ -189,7 +193,7 @@ def train_enhancer(
     card = {
         "name": c.name,
         "domain": "speech",
-        "architecture": architecture,
+        "architecture": c.architecture,
         "sigma": c.sigma,
         "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
         "held_out_scores": scores(average, held_out_mixtures(c, log)) if c.validation else {},
@@ -197,6 +201,22 @@ def train_enhancer(
     }
     save_model(c.output, average.network.state_dict(), card, dtype=torch.bfloat16)
     return Path(c.output)
+
+
+def load_unfinished(configuration: EnhancerConfiguration) -> SpeechDenoiser:
+    """The moving average of the weights at the last checkpoint of a training that still goes on.
+
+    Raises:
+        ModelError: where there is none yet, or it is of another architecture.
+    """
+    tensors = load_tensors(Path(configuration.output) / "training" / "training.safetensors")
+    average = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
+    denoiser = build(configuration.architecture, configuration.sigma)
+    try:
+        denoiser.load_state_dict(average)
+    except RuntimeError as error:
+        raise ModelError(f"{configuration.output}: the checkpoint is of another architecture") from error
+    return denoiser.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def held_out_mixtures(configuration: EnhancerConfiguration, log: Callable[[str], None] = print) -> list[Mixture]:

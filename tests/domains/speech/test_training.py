@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 from ornstein.core.errors import InputError, UsageError
 from ornstein.domains.speech.enhancement import build, load_enhancer
 from ornstein.domains.speech.mixtures import Mixtures, Recipe, Sounds, load_bank, speaker
-from ornstein.domains.speech.training import EnhancementLoss, EnhancerConfiguration, LossWeights, train_enhancer
+from ornstein.domains.speech.training import (
+    EnhancementLoss,
+    EnhancerConfiguration,
+    LossWeights,
+    load_unfinished,
+    train_enhancer,
+)
 
 RATE = 16_000
 TINY = {"channels": [8, 8], "blocks": 1, "hidden": 8, "narrow": 4}
@@ -140,3 +147,19 @@ def test_interrupted_training_ends_with_the_same_weights(sounds, tmp_path):
 def test_impossible_settings_are_named_before_work_starts(sounds, tmp_path, change, named):
     with pytest.raises(UsageError, match=named):
         EnhancerConfiguration.parse({**settings(sounds, tmp_path), **change})
+
+
+def test_unfinished_training_can_be_listened_to(sounds, tmp_path):
+    c = EnhancerConfiguration.parse({**settings(sounds, tmp_path / "m", steps=4), "validation": 0})
+    train_enhancer(c, log=lambda text: None, stop_after=2)
+    y = torch.randn(1, 2, 256, 5)
+    half = load_unfinished(c)(y, torch.ones(1), y, task=torch.zeros(1))
+    train_enhancer(c, log=lambda text: None)
+    assert not torch.equal(half, load_unfinished(c)(y, torch.ones(1), y, task=torch.zeros(1)))
+
+
+def test_the_shipped_recipe_is_a_configuration(repository):
+    values = yaml.safe_load((repository / "workflows/speech/training/speech.yaml").read_text(encoding="utf-8"))
+    assert values.pop("domain") == "speech"
+    c = EnhancerConfiguration.parse(values)
+    assert sum(p.numel() for p in build(c.architecture, c.sigma).parameters()) < 4e6
