@@ -236,6 +236,8 @@ def _enhancer(
         raise UsageError(
             f"--model and --method {options['method']} contradict each other", "only --method diffusion uses a model"
         )
+    if options["samples"] > 1 and options["steps"] == 1:
+        raise UsageError("--samples needs --steps of 2 or more", "a single step has no noise: all samples would be one")
     place = runtime.choose_device(device)
     runtime.check_precision(options["precision"], place)
     runtime.memory_budget(max_memory, place)

@@ -86,6 +86,11 @@ def test_samples_write_their_deviation_beside(tmp_path, model):
     assert np.isfinite(deviation).all()
 
 
+def test_samples_of_a_single_step_would_all_be_one(tmp_path, model):
+    with pytest.raises(UsageError, match="--steps"):
+        speech.enhance(str(recording(tmp_path / "in.wav")), model=model, samples=2)
+
+
 def test_silence_comes_back_as_silence_with_a_warning(tmp_path, model):
     soundfile.write(tmp_path / "in.wav", np.zeros(9000), RATE)
     result = speech.enhance(str(tmp_path / "in.wav"), model=model)
