@@ -197,22 +197,19 @@ class Teleport:
 
     Args:
         gaussian: the data's mean and covariance, exact or estimated.
-        factor: above 0. On the exact mixtures of benchmarks/solvers.py the jump to 4 moves samples by 7e-5 (gmm2) and 7e-4
-            (gmm64) and sends 2 in 1,000 of gmm64 to another mode; to 12, 2e-4 and none. With a mean and a covariance of
-            1,000 samples their error counts for more, and falls as 1 / factor.
-        decay: p, at least 0: `refine` takes what is not Gaussian to fall as sigma^-p. The error of an estimated mean has
-            p = 0, that of a covariance 1, the data's own skewness 2.
+        factor: above 0; `auto` raises it with the number of steps. The jump of exact moments to 4 moves samples by 7e-5
+            (gmm2 of benchmarks/solvers.py) and 7e-4 (gmm64) and sends 2 in 1,000 of gmm64 to another mode; to 12, 2e-4 and
+            none. With moments of 1,000 samples their error counts for more, and falls as 1 / factor.
 
     Source: Wang and Vastola (2024), arXiv:2412.09726.
     """
 
     gaussian: GaussianDenoiser
-    factor: float = 4.0
-    decay: float = 1.0
+    factor: float = 14.0
 
     def __post_init__(self) -> None:
-        if self.factor <= 0 or self.decay < 0:
-            raise ValueError(f"factor {self.factor} must be above 0, decay {self.decay} at least 0")
+        if self.factor <= 0:
+            raise ValueError(f"factor {self.factor} must be above 0")
 
     @property
     def level(self) -> float:
@@ -227,26 +224,3 @@ class Teleport:
         """The state (batch, ...) at its end and the time there; what it was given where t is not above that."""
         end = self.time(path)
         return (x_t, t) if t <= end else (self.gaussian.on(path).flow(x_t, t, end, y), end)
-
-    def refine(
-        self, x_t: Tensor, x0_hat: Tensor, t: float, start: float, path: Path, y: Tensor | None = None
-    ) -> Tensor:
-        """The state at its end, corrected by what the denoiser says there: the first evaluation of sampling is enough.
-
-        With r = x0_hat - g(x_t) what is not Gaussian, falling as sigma^-p above, the flow dx = (x - x0_hat) d(sigma) / sigma
-        adds to the Gaussian one
-
-            a sigma times the integral from sigma to sigma_start of r(sigma') / sigma'^2
-                = a r (1 - (sigma / sigma_start)^(p + 1)) / (p + 1).
-
-        Args:
-            x_t: (batch, ...), from the call.
-            x0_hat: the denoiser's answer at x_t and t.
-            t: the time there.
-            start: the time from which the call jumped.
-            path: the path of x_t.
-        """
-        ratio = torch.exp(path.log_snr(start) - path.log_snr(t))  # sigma over sigma_start
-        power = self.decay + 1
-        residual = x0_hat - self.gaussian.on(path)(x_t, time(t), y)
-        return x_t + expand(path.coefficients(t).a * (1 - ratio**power) / power, x_t) * residual

@@ -12,7 +12,7 @@ from ornstein.core.gaussian import Teleport
 from ornstein.core.grids import Explicit, Grid, Karras, times_of
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.paths import Path, time
-from ornstein.core.solvers.auto import auto
+from ornstein.core.solvers.auto import auto, raised
 from ornstein.core.solvers.exponential import Exponential
 from ornstein.core.solvers.heun import Heun
 from ornstein.core.solvers.inversion import BDIA, invert
@@ -80,13 +80,17 @@ def sample(
     if denoiser.path.drifts and y is None:
         raise ValueError(f"{denoiser.path} drifts to y, which is missing")
     if solver == "auto":
-        solver, own = auto(len(times_of(grid, denoiser.path, steps)) - 1 if grid else steps or 20, denoiser.scale)
-        grid = grid or own
-    grid = grid or Karras()
+        count = steps or 20 if grid is None else len(times_of(grid, denoiser.path, steps)) - 1
+        solver, own = auto(count, denoiser.scale, teleport is not None)
+        grid = own if grid is None else grid
+        teleport = teleport and raised(teleport, count)
+    grid = Karras() if grid is None else grid
     start = grid.start if isinstance(grid, Grid) else 1.0
     if teleport is not None:
         if state is not None or not isinstance(grid, Grid):
-            raise ValueError("teleport sets the grid's start: give neither a state nor explicit times or a list of grids")
+            raise ValueError(
+                "teleport sets the grid's start: give neither a state nor explicit times or a list of grids"
+            )
         grid = replace(grid, start=min(start, teleport.time(denoiser.path)))
     times = times_of(grid, denoiser.path, steps)
     if sum(given is not None for given in (x_start, state)) == 2:

@@ -152,29 +152,27 @@ class Exponential(Solver):
         del state  # nothing but the history, the state and its successor is held while the denoiser works
 
         for i in range(begins[done] if done < len(begins) else len(steps), len(steps)):
-            step = steps[i]
+            step, before = steps[i], steps[i - 1] if i else None
             x0: Tensor | None = evaluate[i](x, y, **conditions)
             assert x0 is not None
-            value = x0
-            if step.noise is not None:
-                value = combine(x, step.noise[0], step.noise[1:2], (x0,), of, step.noise[2])
-            if i and (corrector := steps[i - 1].corrector) is not None:
-                assert start is not None and last is not None, "the saved state comes from another solver"
-                values = (x0, last) if steps[i - 1].direct else (value, *history)
-                x = combine(start, corrector.x, corrector.weights, values, of, corrector.y)
-            history = (value, *history)
-            values = (x0,) if step.direct else history
-            if callback is None and step.corrector is None:
+            value = x0 if step.noise is None else combine(x, step.noise[0], step.noise[1:2], (x0,), of, step.noise[2])
+            if callback is None and not step.direct and (before is None or not before.direct):
                 x0 = None
+            if before is not None and before.corrector is not None:
+                assert start is not None, "the saved state comes from another solver"
+                values = (x0, last) if before.direct else (value, *history)
+                x = combine(start, before.corrector.x, before.corrector.weights, values, of, before.corrector.y)
+                del values
+            history = (value, *history)
             if not step.held or start is None:
                 start = x
-            x = combine(start, step.x, step.weights, values, of, step.y)
+            x = combine(start, step.x, step.weights, (x0,) if step.direct else history, of, step.y)
+            if step.corrector is None and step.ends:
+                start = None
             if step.z is not None:
                 x = add(x, step.z, noise(done + 1, x.shape, x.dtype, x.device))
             history, last = history[step.keep], x0
-            if step.corrector is None and step.ends:
-                start = None
-            del value, values, x0
+            del value, x0
             if step.ends:
                 done += 1
                 if callback is not None:
