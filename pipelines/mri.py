@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ornstein.datasets.kspace import KSpace, Scan
     from ornstein.datasets.volumes import Volume
-    from ornstein.domains.mri.reconstruction import SliceImages
+    from ornstein.domains.mri.reconstruction import SliceImages, Survey
 
     Work = Callable[[KSpace, np.ndarray, Any], SliceImages]
 
@@ -150,16 +150,17 @@ def reconstruct(
         at_once = _slices_at_once(scan, drawn, max_memory, place)
         made = Reconstruction.empty(scan, first, last, part, drawn, keep_samples, reference=target)
         made.model = None if chosen is None else chosen.identity
-        numbers = _objects(scan, first, last)
+        holding = _objects(scan)
+        numbers = holding[(holding >= first) & (holding < last)]
         if not len(numbers):
-            if not force:
-                raise RefusedError(
-                    f"{scan.path or 'k-space'}: no slice holds more than noise",
-                    "check that it is k-space, centred; --force goes on regardless",
-                )
-            made.warnings.append("no slice holds more than noise; reconstructed all the same, by --force")
+            noise = "no slice holds more than noise"
+            made.warnings.append(_refuse(scan, noise, "check that it is k-space, centred", force))
             numbers = np.arange(first, last)
-        work = _science(scan, numbers, chosen, maps, coil_compression, settings)
+        # The whole scan is surveyed, also for some of its slices: they come out as they do among the others.
+        every = holding if len(holding) else numbers
+        work, doubt = _science(scan, every, chosen, maps, coil_compression, settings)
+        if doubt:
+            made.warnings.append(_refuse(scan, doubt, "--method sense or tv needs no model", force))
         for start in range(0, len(numbers), at_once):
             some = numbers[start : start + at_once]
             kspaces = _taken(scan, some, maps)
@@ -205,14 +206,14 @@ def train_model(settings: dict[str, Any], device: "torch.device", log: Callable[
 VERBS = (simulate, reconstruct)
 
 
-def _objects(scan: "Scan", first: int, last: int) -> "np.ndarray":
+def _objects(scan: "Scan") -> "np.ndarray":
     """The numbers of the slices that hold more than noise."""
     import numpy as np
 
     from ornstein.domains.mri.content import contains_object
 
-    holds = [contains_object(scan.load(n, n + 1).data, scan.mask, scan.trajectory)[0] for n in range(first, last)]
-    return first + np.flatnonzero(holds)
+    holds = [contains_object(scan.load(n, n + 1).data, scan.mask, scan.trajectory)[0] for n in range(scan.slices)]
+    return np.flatnonzero(holds)
 
 
 def _science(
@@ -222,32 +223,51 @@ def _science(
     maps: Any,
     coil_compression: int,
     settings: dict[str, Any],
-) -> Callable[..., Any]:
+) -> tuple[Callable[..., Any], str | None]:
     """The one place where the science is called: what all slices share is found, and the function of some made.
 
     Args:
         scan: the scan.
-        numbers: the slices that will be reconstructed.
+        numbers: the slices that hold an object.
         model: the prior, for the diffusion method.
         maps: the user's own sensitivities of all slices, or None.
         coil_compression: the most virtual coils.
         settings: the options of `reconstruct` that concern the method.
 
     Returns:
-        A function of (k-space of some slices, their numbers, progress or None) that gives `SliceImages`.
+        A function of (k-space of some slices, their numbers, progress or None) that gives `SliceImages`; and why the
+        model should not be used for such a scan, None where nothing speaks against it.
     """
-    import numpy as np
+    from ornstein.domains.mri.reconstruction import reconstruct_slices
+    from ornstein.domains.mri.typicality import judge
 
-    from ornstein.domains.mri.reconstruction import reconstruct_slices, survey
-
-    spread = numbers[np.unique(np.linspace(0, len(numbers) - 1, SURVEYED).round().astype(int))]
-    seen = survey(_taken(scan, spread, maps), coil_compression=coil_compression, device=settings["device"])
+    seen = _survey(scan, numbers, maps, coil_compression, settings["device"])
     folder = None if model is None else model.folder
 
     def work(kspace: "KSpace", numbers: "np.ndarray", progress: Any) -> "SliceImages":
         return reconstruct_slices(kspace, seen, model=folder, items=numbers.tolist(), progress=progress, **settings)
 
-    return work
+    verdict = None if model is None else judge(model.folder, model.card, seen.images)
+    return work, None if verdict is None or verdict.typical else str(verdict)
+
+
+def _survey(
+    scan: "Scan", numbers: "np.ndarray", maps: Any, coil_compression: int, device: "torch.device | str"
+) -> "Survey":
+    """What all slices share, found from some that are spread over those with these numbers."""
+    import numpy as np
+
+    from ornstein.domains.mri.reconstruction import survey
+
+    spread = numbers[np.unique(np.linspace(0, len(numbers) - 1, SURVEYED).round().astype(int))]
+    return survey(_taken(scan, spread, maps), coil_compression=coil_compression, device=device)
+
+
+def _refuse(scan: "Scan", why: str, hint: str, force: bool) -> str:
+    """The warning that marks a result made by force. Raises: RefusedError without force."""
+    if not force:
+        raise RefusedError(f"{scan.path or 'k-space'}: {why}", f"{hint}; --force goes on regardless")
+    return f"{why}; reconstructed all the same, by --force"
 
 
 def _taken(scan: "Scan", numbers: "np.ndarray", maps: Any) -> "KSpace":

@@ -31,7 +31,7 @@ class Simulation(Result):
 
         self.volume, self.options, self._progress = volume, options, progress
         self.scan = simulate_scan(volume.data, volume.affine, header=volume.header, **options)
-        super().__init__(warnings=list(volume.warnings), measures=_sampling(self.scan))
+        super().__init__(warnings=[*volume.warnings, *_signs(volume.data)], measures=_sampling(self.scan))
 
     @property
     def kspace(self) -> "KSpace":
@@ -284,6 +284,18 @@ def _part(image: "np.ndarray", part: str) -> "np.ndarray":
     import numpy as np
 
     return image if part == "complex" else np.abs(image) if part == "magnitude" else np.angle(image)
+
+
+def _signs(data: "np.ndarray") -> list[str]:
+    """A warning where a volume has negative values beyond the ringing that resampling leaves."""
+    import numpy as np
+
+    if np.iscomplexobj(data) or data.min() >= -0.05 * np.abs(data).max():
+        return []
+    return [
+        f"the volume has values down to {data.min():g} (Hounsfield units?): k-space is made of their magnitude, "
+        "as of any volume"
+    ]
 
 
 def _sampling(scan: "Scan") -> dict[str, Any]:

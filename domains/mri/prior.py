@@ -25,6 +25,8 @@ from ornstein.core.paths import EDM
 from ornstein.core.training.loop import TrainingSettings, train, world
 from ornstein.core.training.objectives import LogNormalTimes, denoising_loss, path_of, stratified
 from ornstein.domains.mri.crops import Crops, informative_slices, unit_scale
+from ornstein.domains.mri.judge_training import train_judge
+from ornstein.domains.mri.typicality import save_judge
 
 LEVELS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56)
 DAMAGE = (OSError, LookupError, ValueError, TypeError, EOFError, ImageFileError, HeaderDataError, BadZipFile, ZlibError)
@@ -99,7 +101,9 @@ class PriorConfiguration:
     Args:
         output: folder of the model; the training state goes to its sub-folder `training`.
         name: of the model.
-        data, validation: sources; validation is never trained on.
+        data, validation: sources; the prior is never trained on validation, its judge is on both.
+        others: sources of what the prior is not for; its judge learns to refuse them, beside what is drawn at random.
+        judge: training steps of the judge, 0 for none: then nothing is refused.
         channels, blocks, patch, attention: of the U-Net.
         sigma_data: standard deviation of a channel of the crops.
         noise_mean, noise_std: of log(sigma) in training.
@@ -115,6 +119,8 @@ class PriorConfiguration:
     name: str
     data: tuple[Source, ...]
     validation: tuple[Source, ...] = ()
+    others: tuple[Source, ...] = ()
+    judge: int = 0
     channels: tuple[int, ...] = (48, 56, 64, 56)
     blocks: int = 2
     patch: int = 2
@@ -132,6 +138,8 @@ class PriorConfiguration:
             raise ValueError("data: no source is given")
         if not self.channels or min(*self.channels, self.blocks, self.patch, self.crop, self.batch) < 1:
             raise ValueError("channels, blocks, patch, crop and batch must be at least 1")
+        if self.judge < 0:
+            raise ValueError(f"judge {self.judge}: must be at least 0")
         if min(self.sigma_data, self.noise_std) <= 0:
             raise ValueError("sigma_data and noise_std must be above 0")
         if not set(self.attention) <= set(range(len(self.channels))):
@@ -169,7 +177,7 @@ def train_prior(
     architecture = {"channels": list(c.channels), "blocks": c.blocks, "patch": c.patch, "attention": list(c.attention)}
     torch.manual_seed(key(c.training.seed))
     denoiser = build(architecture, c.sigma_data).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    groups = [source.slices() for source in c.data]
+    groups, held_out, others = ([s.slices() for s in sources] for sources in (c.data, c.validation, c.others))
     log(f"{sum(map(len, groups))} slices, {sum(p.numel() for p in denoiser.parameters()):,} weights")
     crops = Crops(groups, [source.weight for source in c.data], c.crop, c.batch)
     times = LogNormalTimes(c.noise_mean, c.noise_std)
@@ -197,16 +205,21 @@ def train_prior(
     assert isinstance(average, NetworkDenoiser)
     if world()[0] > 0:  # one process of several writes the model
         return Path(c.output)
-    held_out = [s for source in c.validation for s in source.slices()]
-    card = {
+    card: dict[str, Any] = {
         "name": c.name,
         "domain": "mri",
         "architecture": architecture,
         "sigma_data": c.sigma_data,
         "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
-        "denoising_rmse": denoising_errors(average, held_out, c.crop) if held_out else {},
+        "denoising_rmse": denoising_errors(average, [s for group in held_out for s in group], c.crop)
+        if held_out
+        else {},
         **c.card,
     }
+    if c.judge:
+        # The judge learns from the validation slices too: a kind of head that it does not know, it might refuse.
+        made = train_judge([*groups, *held_out], others, steps=c.judge, log=log)
+        card["typicality"] = save_judge(c.output, made)
     save_model(c.output, average.network.state_dict(), card, dtype=torch.bfloat16)
     return Path(c.output)
 

@@ -18,7 +18,7 @@ from ornstein.domains.mri.coils import compress_coils, compression, estimate_noi
 from ornstein.domains.mri.diffusion import DiffusionSettings, posterior_samples
 from ornstein.domains.mri.operator import encode
 from ornstein.domains.mri.prior import load_prior
-from ornstein.domains.mri.sensitivities import Espirit, estimate_sensitivities
+from ornstein.domains.mri.sensitivities import estimate_sensitivities
 
 Method = Literal["diffusion", "sense", "tv", "zero-filled"]
 
@@ -26,10 +26,7 @@ SECOND_SET = 0.01
 """Where the second set of maps covers more of the object than this, the object folds over its field of view."""
 
 
-SUPPORT = 0.8
-"""Maps end where ESPIRiT's eigenvalue falls below this. On validation heads at 4x wider support (0) and tighter (.95)
-lose: signal outside folds into the head, while pixels of air are unknowns without use."""
-
+QUICK = 10  # iterations of CG-SENSE, for an image to judge a scan by
 UNREGULARISED = 1e-4  # Tikhonov weight of a least-squares fit; the maps have unit norm
 
 
@@ -42,12 +39,14 @@ class Survey:
         noise: standard deviation, in real and imaginary part and the data's units, of what an image and the maps
             cannot explain: the receiver's noise, and what the maps do not tell or lies outside their support.
         sets: of coil maps, 1, or 2 where the object folds over its field of view.
+        images: quick magnitude images of the slices, (slices, readout, phase), by which a model judges the scan.
         compression: the matrix (virtual, coils) to virtual coils, or None.
     """
 
     scale: float
     noise: float
     sets: int
+    images: np.ndarray
     compression: Tensor | None = None
 
 
@@ -88,7 +87,8 @@ def survey(kspace: KSpace, *, coil_compression: int = 12, device: torch.device |
     covered = (maps != 0).any(2).float().mean((0, 2, 3))  # the share of the pixels that each set has
     sets = 2 if len(covered) > 1 and covered[1] > SECOND_SET * covered[0] else 1
     noise = max(noise, _unexplained(data, maps[:, :sets], mask, trajectory))
-    return Survey(float(np.percentile(tissue.cpu().numpy(), 99)), noise, sets, matrix)
+    quick = cg_sense(data, maps[:, :sets], mask, trajectory, iterations=QUICK).abs().square().sum(1).sqrt()
+    return Survey(float(np.percentile(tissue.cpu().numpy(), 99)), noise, sets, quick.cpu().numpy(), matrix)
 
 
 def _unexplained(data: Tensor, maps: Tensor, mask: Tensor | None, trajectory: Tensor | None) -> float:
@@ -177,7 +177,6 @@ def _maps(
         calibration=block,
         trajectory=trajectory,
         shape=kspace.shape,
-        settings=Espirit(crop=SUPPORT),
     )
 
 

@@ -50,7 +50,7 @@ def by_fourier(monkeypatch):
             drawn = np.stack([images + (0.1 * n if settings["samples"] > 1 else 0) for n in noise]).astype(np.complex64)
             return SliceImages(drawn, np.full(len(images), 0.05), warnings=["made by a test"])
 
-        return work
+        return work, None
 
     monkeypatch.setattr(mri, "_science", science)
     return calls

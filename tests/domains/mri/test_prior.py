@@ -22,6 +22,7 @@ from ornstein.domains.mri.prior import (
     load_prior,
     train_prior,
 )
+from ornstein.domains.mri.typicality import judge
 
 
 def phantom(seed: int = 0, shape: tuple[int, ...] = (24, 28, 20)) -> np.ndarray:
@@ -122,6 +123,19 @@ def test_untrained_prior_errs_as_the_linear_estimate(heads: Path):
     assert errors["2.56"] == pytest.approx(scale, rel=0.15)
 
 
+def test_training_makes_a_judge_where_it_is_asked_for_and_the_same_again(heads: Path, tmp_path: Path):
+    others = {"path": str(write(tmp_path / "ct.nii.gz", phantom(9) - 300))}
+    made = []
+    for name in "ab":
+        values = settings(heads, tmp_path / name, judge=2, others=[others])
+        folder = train_prior(PriorConfiguration.parse(values), log=lambda line: None)
+        card = json.loads((folder / "card.json").read_text())
+        verdict = judge(folder, card, phantom()[8:12])
+        assert verdict is not None and verdict.slices == 4 and card["configuration"]["judge"] == 2
+        made.append(card["typicality"]["sha256"])
+    assert made[0] == made[1]
+
+
 def test_source_reads_nifti_of_complex_and_integer_type(tmp_path: Path):
     write(tmp_path / "a.nii.gz", phantom().astype(np.int16))
     write(tmp_path / "b.nii.gz", (phantom() * np.exp(1j)).astype(np.complex64)[..., None])
@@ -140,6 +154,7 @@ def test_source_reads_nifti_of_complex_and_integer_type(tmp_path: Path):
         ({"sigma_data": -1}, "sigma_data"),
         ({"attention": [2]}, "attention"),
         ({"data": []}, "data: no source"),
+        ({"judge": -1}, "judge -1"),
         ({"data": [{"weight": 1}]}, r"data\[0\]: the field 'path' is missing"),
         ({"data": [{"path": "a", "slice_axes": [3]}]}, r"data\[0\]: slice_axes"),
         ({"data": [{"path": "a", "weight": 0}]}, "weight"),
