@@ -41,12 +41,20 @@ class Sounds:
     Args:
         speech, noise, rooms: sound files, with wildcards.
         held_out: names of files (with wildcards, no folder) that are kept for validation.
+        noisy, clean: recordings that are pairs already, with wildcards; equal names belong together (the layout of
+            VoiceBank-DEMAND and of WSJ0 mixtures). None where empty.
     """
 
     speech: str
     noise: str
     rooms: str
     held_out: tuple[str, ...] = ()
+    noisy: str = ""
+    clean: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.noisy) != bool(self.clean):
+            raise ValueError("noisy and clean belong together: give both or neither")
 
 
 @dataclass(frozen=True)
@@ -57,11 +65,13 @@ class Bank:
         speech: waves of each speaker.
         noise: waves.
         rooms: impulse responses.
+        pairs: waves (2, samples), noisy and clean.
     """
 
     speech: Sequence[Sequence[np.ndarray]]
     noise: Sequence[np.ndarray]
     rooms: Sequence[np.ndarray]
+    pairs: Sequence[np.ndarray] = ()
 
 
 class Mixture(NamedTuple):
@@ -118,13 +128,30 @@ def load_bank(
     generator = np.random.default_rng((seed, int(held_out)))
     rooms = [read(name) for name in names(sounds.rooms)]
     rooms += [simulate_room(generator, RATE) for _ in range(simulated_rooms)]
-    bank = Bank(list(by_speaker.values()), [read(name) for name in names(sounds.noise)], rooms)
+    pairs = _pairs(names(sounds.noisy), names(sounds.clean)) if sounds.noisy and not held_out else []
+    bank = Bank(list(by_speaker.values()), [read(name) for name in names(sounds.noise)], rooms, pairs)
     minutes = sum(len(w) for waves in bank.speech for w in waves) / RATE / 60
     log(
         f"{len(bank.speech)} speakers with {minutes:.0f} minutes, {len(bank.noise)} noises, {len(bank.rooms)} rooms"
+        + (f", {len(bank.pairs)} pairs" if bank.pairs else "")
         + (" held out" if held_out else "")
     )
     return bank
+
+
+def _pairs(noisy: list[str], clean: list[str]) -> list[np.ndarray]:
+    """Recordings of equal names together, (2, samples) in float16 at a common scale."""
+    targets = {Path(name).name: name for name in clean}
+    missing = [name for name in noisy if Path(name).name not in targets]
+    if missing:
+        raise InputError(f"{missing[0]}: has no clean recording of its name", "Leave it out, or add the other.")
+    made = []
+    for name in noisy:
+        waves = [read_wave(path, RATE) for path in (name, targets[Path(name).name])]
+        if len(waves[0]) != len(waves[1]) or not waves[0].any():
+            raise InputError(f"{name}: is silent, or not as long as its clean recording", "Leave the pair out.")
+        made.append((0.5 * np.stack(waves) / np.abs(waves).max()).astype(np.float16))
+    return made
 
 
 @dataclass(frozen=True)
@@ -141,6 +168,7 @@ class Recipe:
         silent: share of segments without speech.
         babble, coloured: share of noises that are voices, or coloured or speech-shaped noise.
         clipped, narrow: share of segments that are clipped, or of narrow band (the target too).
+        paired: share of segments that are cut from pairs, where there are pairs.
 
     Raises:
         ValueError: for a value outside its range, by its name.
@@ -158,11 +186,12 @@ class Recipe:
     coloured: float = 0.15
     clipped: float = 0.04
     narrow: float = 0.06
+    paired: float = 0.7
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.batch < 1 or self.snr_std < 0:
             raise ValueError("seconds must be above 0, batch at least 1, snr_std at least 0")
-        for name in ("dereverberation", "room", "alone", "silent", "babble", "coloured", "clipped", "narrow"):
+        for name in ("dereverberation", "room", "alone", "silent", "babble", "coloured", "clipped", "narrow", "paired"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be in [0, 1]")
 
@@ -189,6 +218,8 @@ class Mixtures:
     def draw(self, random: np.random.Generator) -> Mixture:
         """One mixture."""
         r, samples = self.recipe, round(self.recipe.seconds * RATE)
+        if self.bank.pairs and random.random() < r.paired:
+            return self._pair(samples, random)
         speech = self.speech(samples, random)
         if random.random() < r.silent:
             speech = np.zeros_like(speech)
@@ -217,6 +248,14 @@ class Mixtures:
         """Both waves, the noisy one brought to the models' level times a gain."""
         gain *= REFERENCE / np.sqrt(np.square(noisy, dtype=np.float64).mean() + 1e-12)
         return Mixture((gain * noisy).astype(np.float32), (gain * clean).astype(np.float32), task)
+
+    def _pair(self, samples: int, random: np.random.Generator) -> Mixture:
+        """A part of a pair, with silence after it where it is short."""
+        pair = self.bank.pairs[int(random.integers(len(self.bank.pairs)))]
+        start = int(random.integers(max(1, pair.shape[1] - samples)))
+        part = pair[:, start : start + samples].astype(np.float32)
+        noisy, clean = np.pad(part, ((0, 0), (0, samples - part.shape[1])))
+        return self._levelled(noisy, clean, 10 ** (random.uniform(-10, 8) / 20), KEEP_ROOM)
 
     def at(self, random: np.random.Generator, snr: float) -> Mixture:
         """A mixture at this signal-to-noise ratio in dB, without anything else: sounds as they are on file."""

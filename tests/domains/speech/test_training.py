@@ -158,8 +158,43 @@ def test_unfinished_training_can_be_listened_to(sounds, tmp_path):
     assert not torch.equal(half, load_unfinished(c)(y, torch.ones(1), y, task=torch.zeros(1)))
 
 
-def test_the_shipped_recipe_is_a_configuration(repository):
-    values = yaml.safe_load((repository / "workflows/speech/training/speech.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(("recipe", "least", "most"), [("speech", 1e6, 4e6), ("full-size", 60e6, 70e6)])
+def test_shipped_recipes_are_configurations_of_their_size(repository, recipe, least, most):
+    values = yaml.safe_load((repository / f"workflows/speech/training/{recipe}.yaml").read_text(encoding="utf-8"))
     assert values.pop("domain") == "speech"
     c = EnhancerConfiguration.parse(values)
-    assert sum(p.numel() for p in build(c.architecture, c.sigma).parameters()) < 4e6
+    with torch.device("meta"):
+        assert least < sum(p.numel() for p in build(c.architecture, c.sigma).parameters()) < most
+
+
+@pytest.fixture
+def paired(sounds, tmp_path):
+    """The sounds, with pairs of equal names of which the noisy one is twice the clean one."""
+    wave = 0.2 * np.random.default_rng(0).standard_normal(RATE)
+    for kind, gain in (("noisy", 1.0), ("clean", 0.5)):
+        (tmp_path / kind).mkdir()
+        for name in ("a.wav", "b.wav", "s3-held.wav"):
+            soundfile.write(tmp_path / kind / name, gain * wave, RATE)
+    return {**sounds, "noisy": f"{tmp_path}/noisy/*.wav", "clean": f"{tmp_path}/clean/*.wav"}
+
+
+def test_pairs_are_cut_together_and_held_out_by_name(paired):
+    found = bank(paired)
+    assert len(found.pairs) == 2
+    for seconds in (0.5, 1.5):
+        drawn = Mixtures(found, Recipe(seconds=seconds, paired=1.0)).draw(np.random.default_rng(0))
+        assert len(drawn.noisy) == seconds * RATE
+        np.testing.assert_allclose(drawn.noisy, 2 * drawn.clean, atol=1e-4)  # float16 in the bank
+
+
+def test_pairs_without_a_partner_are_refused(paired, tmp_path):
+    (tmp_path / "clean/a.wav").unlink()
+    with pytest.raises(InputError, match=r"a\.wav"):
+        bank(paired)
+    with pytest.raises(UsageError, match="belong together"):
+        EnhancerConfiguration.parse(settings({**paired, "clean": ""}, tmp_path))
+
+
+def test_a_tiny_model_of_the_full_size_recipe_trains_on_pairs(paired, tmp_path):
+    c = EnhancerConfiguration.parse({**settings(paired, tmp_path / "m", steps=2), "validation": 0})
+    assert (train_enhancer(c, log=lambda text: None) / "model.safetensors").is_file()
