@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -199,6 +200,12 @@ def times_of(grid: Grid | Explicit | Sequence[Grid | Explicit], path: Path, step
         return torch.stack([times_of(one, path, steps) for one in grid], dim=1)
     if steps is None:
         steps = len(grid.moments) - 1 if isinstance(grid, Explicit) else 20
+    return _cached(grid, path, steps)
+
+
+@lru_cache(maxsize=128)
+def _cached(grid: Grid | Explicit, path: Path, steps: int) -> Tensor:
+    """The same times again cost nothing; they are read only."""
     return grid(path, steps)
 
 

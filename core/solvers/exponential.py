@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -153,14 +153,13 @@ class Exponential(Solver):
 
         for i in range(begins[done] if done < len(begins) else len(steps), len(steps)):
             step, before = steps[i], steps[i - 1] if i else None
-            x0: Tensor | None = evaluate[i](x, y, **conditions)
-            assert x0 is not None
+            x0 = evaluate[i](x, y, **conditions)
             value = x0 if step.noise is None else combine(x, step.noise[0], step.noise[1:2], (x0,), of, step.noise[2])
             if callback is None and not step.direct and (before is None or not before.direct):
-                x0 = None
+                x0 = None  # type: ignore[assignment]  # let go of it
             if before is not None and before.corrector is not None:
                 assert start is not None, "the saved state comes from another solver"
-                values = (x0, last) if before.direct else (value, *history)
+                values: tuple[Any, ...] = (x0, last) if before.direct else (value, *history)
                 x = combine(start, before.corrector.x, before.corrector.weights, values, of, before.corrector.y)
                 del values
             history = (value, *history)

@@ -95,9 +95,14 @@ def combine(
 ) -> Tensor:
     """weight x + sum_j weights_j values_j + of_y y, the weights as `per_item` made them."""
     total = torch.mul(x, weight)
+    if isinstance(weight, Tensor):
+        for w, value in zip(weights, values, strict=False):
+            total = add(total, w, value)
+        return total if y is None else add(total, of_y, y)
+    # The same with numbers, without a call for each: it is most of a step's cost.
     for w, value in zip(weights, values, strict=False):
-        total = add(total, w, value)
-    return total if y is None else add(total, of_y, y)
+        total.add_(value, alpha=w)  # type: ignore[arg-type]
+    return total if y is None else total.add_(y, alpha=of_y)  # type: ignore[arg-type]
 
 
 def add(x: Tensor, weight: float | Tensor, value: Tensor) -> Tensor:

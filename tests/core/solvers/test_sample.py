@@ -9,7 +9,7 @@ from ornstein.core.analytic import GaussianDenoiser, MixtureDenoiser
 from ornstein.core.denoisers import NetworkDenoiser
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.paths import EDM, Cosine, RectifiedFlow, VariancePreserving
-from ornstein.core.solvers import Exponential, Heun, State, sample
+from ornstein.core.solvers import BDIA, Exponential, Heun, PredictorCorrector, State, sample
 
 WIDE = torch.float64
 SOLVERS = [
@@ -19,8 +19,15 @@ SOLVERS = [
     Exponential(3, weights="b2", corrector=True),
     Exponential(2, stochasticity=1.0),
     Exponential(1, renoise=True),
+    Exponential(2, "noise", "dpm", multistep=False),
+    Exponential(3, multistep=False),
+    Exponential(4, "noise", "adams"),
+    Exponential(1, eta=0.5),
     Heun(),
     Heun(churn=10.0),
+    PredictorCorrector(),
+    PredictorCorrector(0.16, 2, "reverse-diffusion", "norm"),
+    BDIA(),
 ]
 solvers = pytest.mark.parametrize("solver", SOLVERS, ids=range(len(SOLVERS)))
 
