@@ -126,7 +126,9 @@ class PredictorCorrector(Solver):
             root: Tensor | float = self.snr
         else:
             energy = score.abs().flatten(1).double().square().sum(1)
-            ratio = z.abs().flatten(1).double().square().sum(1) / energy.clamp(min=torch.finfo(torch.float64).tiny)
+            ratio = z.abs().flatten(1).double().square().sum(1) / energy
+            # At a mode the score is nothing, and the noise level has to do.
+            ratio = torch.where(energy > 0, ratio, 1.0)
             root = (self.snr * ratio.sqrt()).to(x.real.dtype).reshape(-1, *[1] * (x.ndim - 1))
         return x + score * (2 * s * root**2) + z * (2 * s * self.noise_scale * root)
 

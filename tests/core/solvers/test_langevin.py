@@ -136,6 +136,15 @@ def test_without_corrections_the_ancestral_predictor_is_the_exponential_integrat
             torch.testing.assert_close(ours.x, wanted.x)
 
 
+def test_a_state_at_the_mode_takes_the_step_of_the_noise_level():
+    options: dict = {"steps": 2, "grid": grids.Uniform(end=0.1), "x_start": torch.zeros(2, 3, dtype=WIDE)}
+    centred, seen = GaussianDenoiser(torch.zeros(3), torch.ones(3), EDM()), []
+    centred.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for step_size in ("norm", "noise-level"):
+        sample(centred, solver=PredictorCorrector(step_size=step_size), **options)  # type: ignore[arg-type]
+    assert torch.equal(seen[1], seen[5]) and bool(seen[1].abs().min() > 0)
+
+
 @pytest.mark.parametrize("predictor", ["euler-maruyama", "reverse-diffusion", "ancestral"])
 def test_every_predictor_goes_to_the_distribution_of_the_data(predictor: str):
     # 1,500 samples: 15 % of a variance is 4.1 standard errors; 100 Euler steps err by 2 %, the corrector's eps by 1 %.
