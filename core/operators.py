@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,15 +34,16 @@ class LinearOperator(ABC):
         """A^H A x, (batch, *domain); an operator that has a shorter way than both in turn overrides it."""
         return self.adjoint(self.forward(x))
 
-    def solve(self, b: Tensor, shift: Tensor | float, iterations: int) -> Tensor:
+    def solve(self, b: Tensor, shift: Tensor | float, iterations: int, start: Tensor | None = None) -> Tensor:
         """x with (A^H A + shift I) x = b; by conjugate gradients unless the operator knows the inverse.
 
         Args:
             b: (batch, *domain).
             shift: above 0, of shape () or (batch,).
             iterations: of conjugate gradients, where these are used.
+            start: where these start, like b; zero otherwise.
         """
-        return conjugate_gradient(self.normal, b, iterations=iterations, shift=shift)
+        return conjugate_gradient(self.normal, b, start, iterations=iterations, shift=shift)
 
     @property
     def H(self) -> "LinearOperator":
@@ -92,10 +94,11 @@ class Composition(LinearOperator):
     def normal(self, x: Tensor) -> Tensor:
         return self.inner.adjoint(self.outer.normal(self.inner.forward(x)))
 
-    def solve(self, b: Tensor, shift: Tensor | float, iterations: int) -> Tensor:
+    def solve(self, b: Tensor, shift: Tensor | float, iterations: int, start: Tensor | None = None) -> Tensor:
         if not self.inner.unitary:
-            return super().solve(b, shift, iterations)
-        return self.inner.adjoint(self.outer.solve(self.inner.forward(b), shift, iterations))
+            return super().solve(b, shift, iterations, start)
+        first = None if start is None else self.inner.forward(start)
+        return self.inner.adjoint(self.outer.solve(self.inner.forward(b), shift, iterations, first))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,18 +140,21 @@ class Matrix(LinearOperator):
 def eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (..., n), ascending, and eigenvectors (..., n, n) of many small Hermitian matrices (..., n, n).
 
-    On a CPU by one thread: several share out a single small matrix, and wait for each other most of the time.
+    On a CPU each thread takes matrices of its own: several that share out a single small one mostly wait for each other.
     """
-    if matrices.device.type != "cpu":
+    if matrices.device.type != "cpu" or matrices.ndim == 2:
         values, vectors = torch.linalg.eigh(matrices)
         return values, vectors
     threads = torch.get_num_threads()
+    flat = matrices.flatten(0, -3)
     torch.set_num_threads(1)
     try:
-        values, vectors = torch.linalg.eigh(matrices)
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(torch.linalg.eigh, flat.chunk(4 * threads)))
     finally:
         torch.set_num_threads(threads)
-    return values, vectors
+    values, vectors = (torch.cat(part) for part in zip(*parts, strict=True))
+    return values.reshape(matrices.shape[:-1]), vectors.reshape(matrices.shape)
 
 
 def inner(u: Tensor, v: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.operators import LinearOperator
+from ornstein.core.paths import expand
 
 
 class LinearPosterior(Denoiser):
@@ -15,8 +16,8 @@ class LinearPosterior(Denoiser):
 
         x0_hat + r^2 A^H (r^2 A A^H + noise^2 I)^-1 (y - A x0_hat)
 
-    by conjugate gradients on (A^H A + (noise / r)^2 I) d = A^H (y - A x0_hat), so that a few iterations move x0_hat
-    only along what the data see. r is the prior's own root-mean-square error at the noise level of x_t.
+    which solves (A^H A + q I) x = A^H y + q x0_hat with q = (noise / r)^2: by conjugate gradients from x0_hat, of which a
+    few iterations move it only along what the data see, or as the operator knows better. r is the prior's own root-mean-square error at the noise level of x_t.
 
     Args:
         prior: E[x0 | x_t] on any path.
@@ -51,8 +52,9 @@ class LinearPosterior(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         x0 = self.prior(x_t, t, y, **conditions)
         r = self.error(float(torch.exp(-self.path.log_snr(t))))
-        misfit = self.back_projection - self.operator.normal(x0)
-        return x0 + self.operator.solve(misfit, (self.noise / r) ** 2, self.iterations)
+        shift = torch.as_tensor((self.noise / r) ** 2, dtype=torch.float64)
+        b = self.back_projection + expand(shift, x0) * x0
+        return self.operator.solve(b, shift, self.iterations, start=x0)
 
 
 def error_curve(measured: Mapping[str, float]) -> Callable[[float], float]:

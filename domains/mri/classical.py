@@ -89,7 +89,7 @@ def total_variation(
     dual = torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
     for _ in range(iterations if weight > 0 else 0):
         # The data term's proximal step, (A^H A + I / STEP)^-1 (b + x / STEP - D^H u), written as what it adds to x.
-        change = operator.solve(b - operator.normal(x) - divergence(dual), 1 / STEP, INNER) * support
+        change = (operator.solve(b - divergence(dual) + x / STEP, 1 / STEP, INNER, start=x) - x) * support
         dual.add_(gradient(x + 2 * change), alpha=1 / (8 * STEP))  # 8 bounds the squared norm of the differences
         length = torch.view_as_real(dual).square().sum((0, -1)).sqrt_()
         dual.mul_(weight / length.clamp_(min=weight))

@@ -9,7 +9,7 @@ An image is (*batch, sets, readout, phase), maps (*batch, sets, coils, readout, 
 """
 
 import cmath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,11 +20,8 @@ from torch import Tensor
 
 from ornstein.core.operators import LinearOperator, eigen
 
-# A product with Gram matrices of this many entries per coil and pixel takes as long as the Fourier transforms instead
-# (measured at 256 x 256, 8 coils, 1 to 4 images, two cores); above it the transforms are faster.
-GRAM_ENTRIES_PER_SAMPLE = 16
-
 GRAM_ENTRIES = 64 << 20  # at most in all matrices of a batch of slices: half a gigabyte
+BLOCK = 32  # rows whose matrices are worked on together, as wide as the widest of them
 
 
 def fft(x: Tensor, axes: tuple[int, ...] = (-2, -1)) -> Tensor:
@@ -99,14 +96,11 @@ class MultiCoil(LinearOperator):
         coil_images = torch.fft.ifftn(y * self._sampling.conj(), dim=self.axes, norm="ortho")
         return (coil_images.unsqueeze(-4) * self._maps.conj()).sum(-3)
 
-    def normal(self, x: Tensor) -> Tensor:
-        return self._transforms(x) if self._gram is None else self._gram(x)
-
-    def solve(self, b: Tensor, shift: Tensor | float, iterations: int) -> Tensor:
+    def solve(self, b: Tensor, shift: Tensor | float, iterations: int, start: Tensor | None = None) -> Tensor:
         """Exact, by the eigenvectors of the rows' matrices, where whole lines are sampled."""
-        return super().solve(b, shift, iterations) if self._rows is None else self._rows.solve(b, shift)
+        return super().solve(b, shift, iterations, start) if self._rows is None else self._rows.solve(b, shift)
 
-    def _transforms(self, x: Tensor) -> Tensor:
+    def normal(self, x: Tensor) -> Tensor:
         """A^H A x by Fourier transforms, on the CPU coil by coil, so that the work stays in the cache."""
         maps, weight = self._maps, self.mask.to(x.real.dtype)
         coils = maps.shape[-3]
@@ -117,24 +111,15 @@ class MultiCoil(LinearOperator):
             total += (coil_images.unsqueeze(-4) * part.conj()).sum(-3)
         return total
 
-    @property
-    def _gram(self) -> "RowGram | None":
-        """The matrices of A^H A where a product with them is faster than transforms."""
-        rows = self._rows
-        if rows is None:
-            return None
-        entries = rows.matrices.shape[-3:].numel()  # of one slice, as the transforms' work below
-        return rows if entries <= GRAM_ENTRIES_PER_SAMPLE * self._maps.shape[-3:].numel() else None
-
     @cached_property
     def _rows(self) -> "RowGram | None":
         """The matrices of A^H A, where whole lines are sampled and they are worth their memory."""
         if self.axes != (-1,) or (self.mask.ndim == 2 and self.mask.shape[0] > 1):
             return None
-        index, rows = RowGram.support(self._maps)
+        index, rows, widths = RowGram.support(self._maps)
         if len(rows) == 0 or index.numel() * index.shape[-1] > GRAM_ENTRIES:
             return None
-        return RowGram.build(self._maps, self.mask.reshape(-1), index, rows)
+        return RowGram.build(self._maps, self.mask.reshape(-1), index, rows, widths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,64 +127,63 @@ class RowGram:
     """x -> G x with one Hermitian matrix for each readout row, over the places where the maps are not zero.
 
     Args:
-        matrices: (*maps' batch, rows, n, n), complex.
-        index: (*maps' batch, rows, n), places among the sets * phase of a row, each at most once.
+        matrices: of blocks of rows, complex (*maps' batch, block's rows, n, n), with the n of a block's widest row.
+        index: (*maps' batch, rows, n), places among the sets * phase of a row, each at most once, those with maps first.
         rows: (rows,), the readout rows that have a matrix.
     """
 
-    matrices: Tensor
+    matrices: Sequence[Tensor]
     index: Tensor
     rows: Tensor
 
     @staticmethod
-    def support(maps: Tensor) -> tuple[Tensor, Tensor]:
-        """`index` and `rows` from maps (*batch, sets, coils, readout, phase)."""
+    def support(maps: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """`index`, `rows` and the widths of the blocks from maps (*batch, sets, coils, readout, phase)."""
         inside = (maps != 0).any(-3).movedim(-3, -2).flatten(-2)  # (*batch, readout, sets * phase)
-        rows = inside.any(-1).reshape(-1, inside.shape[-2]).any(0).nonzero()[:, 0]  # in any item of the batch
-        widest = max(1, int(inside.sum(-1).max()))
+        counts = inside.sum(-1).reshape(-1, inside.shape[-2]).amax(0)  # the most in any item of the batch
+        rows = counts.nonzero()[:, 0]
         # Support first; shorter rows are filled up with places outside, whose maps and so whose matrix entries are 0.
         order = torch.argsort(inside.to(torch.uint8), dim=-1, descending=True, stable=True)
-        return order[..., rows, :widest].contiguous(), rows
+        widths = [int(part.max()) for part in counts[rows].split(BLOCK)] if len(rows) else []
+        return order[..., rows, : max(widths, default=1)].contiguous(), rows, widths
 
     @classmethod
-    def build(cls, maps: Tensor, mask: Tensor, index: Tensor, rows: Tensor) -> "RowGram":
+    def build(cls, maps: Tensor, mask: Tensor, index: Tensor, rows: Tensor, widths: Sequence[int]) -> "RowGram":
         """The matrices of maps (ramps do not matter: they cancel) and a mask (phase,) in the order of a plain FFT."""
         coils, phase = maps.shape[-3], maps.shape[-1]
         here = maps[..., rows, :].movedim(-2, -4).movedim(-2, -3).flatten(-2)  # (*batch, rows, coils, sets * phase)
         here = here.gather(-1, index.unsqueeze(-2).expand(*index.shape[:-1], coils, index.shape[-1]))
         spread = torch.fft.ifft(mask.to(maps.dtype))
-        place = index % phase
-        matrices = here.mH @ here
-        matrices *= spread[(place.unsqueeze(-1) - place.unsqueeze(-2)) % phase]
-        return cls(matrices, index, rows)
+        blocks = []
+        for block, place, n in zip(here.split(BLOCK, -3), (index % phase).split(BLOCK, -2), widths, strict=True):
+            block, place = block[..., :n], place[..., :n]
+            blocks.append((block.mH @ block).mul_(spread[(place.unsqueeze(-1) - place.unsqueeze(-2)) % phase]))
+        return cls(blocks, index, rows)
 
     @cached_property
-    def _eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues (*maps' batch, rows, n), not negative, and eigenvectors of the matrices."""
-        values, vectors = eigen(self.matrices)
-        return values.clamp_min(0), vectors
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """G x for x of shape (*batch, sets, readout, phase)."""
-        return self._apply(x, torch.zeros_like(x), lambda columns, matrices: matrices @ columns, self.matrices)
+    def _eigen(self) -> list[tuple[Tensor, Tensor]]:
+        """Eigenvalues (*maps' batch, rows, n), not negative, and eigenvectors of the blocks' matrices."""
+        pairs = [eigen(block) for block in self.matrices]
+        return [(values.clamp_min(0), vectors) for values, vectors in pairs]
 
     def solve(self, b: Tensor, shift: Tensor | float) -> Tensor:
         """(G + shift I)^-1 b for b of shape (*batch, sets, readout, phase) and one shift above 0."""
-        values, vectors = self._eigen
-        shift = torch.as_tensor(shift, dtype=values.dtype, device=values.device)
+        shift = torch.as_tensor(shift, dtype=b.real.dtype, device=b.device)
         assert shift.ndim == 0, f"one shift for all, not {tuple(shift.shape)}"
 
-        def divide(columns: Tensor, vectors: Tensor, values: Tensor) -> Tensor:
+        def divide(columns: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
             # V^H c as the conjugate of V^T conj(c): conjugating the few columns spares a copy of all eigenvectors.
             parts = (vectors.mT @ columns.conj()).conj() / (values.unsqueeze(-1) + shift)
             return vectors @ parts.resolve_conj()
 
-        return self._apply(b, b / shift, divide, vectors, values)
+        return self._apply(b, b / shift, divide, self._eigen)
 
-    def _apply(self, x: Tensor, outside: Tensor, function: Callable[..., Tensor], *tables: Tensor) -> Tensor:
+    def _apply(
+        self, x: Tensor, outside: Tensor, function: Callable[..., Tensor], blocks: Sequence[Sequence[Tensor]]
+    ) -> Tensor:
         """function(columns, *tables) of the places with maps, and `outside` elsewhere.
 
-        Images that share maps are columns (maps' batch, rows, n, images) of one product; the tables, (*maps' batch,
+        Images that share maps are columns (maps' batch, rows, n, images) of one product; a block's tables, (*maps' batch,
         rows, ...), come with one axis for the maps' batch.
         """
         *batch, sets, readout, phase = x.shape
@@ -213,14 +197,17 @@ class RowGram:
             flat = image.movedim(-3, -2).flatten(-2).permute(*own, *shared, len(batch), len(batch) + 1)
             return flat.reshape(count, -1, readout, sets * phase)
 
-        flat = rows_of(x)
+        flat, result = rows_of(x), rows_of(outside).clone()
         index = self.index.reshape(count, 1, *self.index.shape[-2:]).expand(-1, flat.shape[1], -1, -1)
-        columns = flat[:, :, self.rows].gather(-1, index).permute(0, 2, 3, 1)
-        tables = tuple(table.reshape(count, *table.shape[len(self.index.shape) - 2 :]) for table in tables)
-        product = function(columns, *tables).permute(0, 3, 1, 2)
-        result = rows_of(outside).clone()
-        rows = result[:, :, self.rows].scatter_(-1, index, product)
-        result.index_copy_(2, self.rows, rows)
+        done = 0
+        for tables in blocks:
+            tables = [table.reshape(count, *table.shape[self.index.ndim - 2 :]) for table in tables]
+            n, last = tables[0].shape[-1], done + tables[0].shape[1]
+            rows, place = self.rows[done:last], index[:, :, done:last, :n]
+            columns = flat[:, :, rows].gather(-1, place).permute(0, 2, 3, 1)
+            product = function(columns, *tables).permute(0, 3, 1, 2)
+            result[:, :, rows] = result[:, :, rows].scatter_(-1, place, product)
+            done = last
         ordered = [batch[axis] for axis in (*own, *shared)]
         result = result.reshape(*ordered, readout, sets, phase).movedim(-2, -3)
         return result.permute(*np.argsort([*own, *shared]).tolist(), *range(len(batch), len(batch) + 3))
