@@ -37,6 +37,11 @@ NOTE = "The machine did other work at the same time: overheads are the least of 
 EXACT_BUDGETS, PRIOR_BUDGETS = (5, 10, 20, 50), (5, 8, 12, 20)
 SEEDS, SAMPLES, QUICK_SAMPLES, QUICK_SECONDS = 5, 4096, 1024, 30
 PRIOR_SEEDS = 3
+QUICK = {
+    "azula": ("zEAB3 K", "vAB3 U"),
+    "k-diffusion": ("DPM++ 2M K",),
+    "diffusers": ("DPM++ 3M L", "UniPC3 U", "UniPC3 L", "DEIS3 full K"),
+}
 
 VP = VariancePreserving()
 UNIFORM = grids.Uniform(float(VP.time_of(-math.log(80.0))), float(VP.time_of(-math.log(0.002))))
@@ -115,21 +120,21 @@ def theirs(peer: Peer) -> Method:
 
 
 def methods(quick: bool) -> Iterator[Method]:
-    """The default first, then the rest; a library is imported when it is reached."""
+    """The default first, then peers, then our other settings; a library is imported when it is reached."""
     yield Method("ornstein", "auto", default("estimated"))
     yield Method("ornstein", "auto-no-teleport", default("none"))
     yield Method("ornstein", "auto-exact-covariance", default("exact"))
-    if quick:  # what matters most comes before the time is up
-        yield from map(theirs, LIBRARIES["azula"]() if installed("azula") else ())
+    for library, peers in LIBRARIES.items():
+        if quick and library not in QUICK:  # deepinv takes long to import
+            continue
+        if installed(library):
+            yield from (theirs(peer) for peer in peers() if not quick or peer.name in QUICK[library])
+        else:
+            print(f"{library} is left out: it is not installed (uv sync --group bench)")
     for name, (solver, letters) in OURS.items():
         for letter in letters[:1] if quick else letters:
             made = setting(solver, letter)
             yield Method("ornstein", f"{name} {letter}", made.run, made.used)
-    for library, peers in LIBRARIES.items():
-        if not installed(library):
-            print(f"{library} is left out: it is not installed (uv sync --group bench)")
-        elif not quick or library in ("k-diffusion", "diffusers"):  # deepinv takes long to import
-            yield from map(theirs, peers())
 
 
 def overhead(method: Method, evaluations: int, repeats: int) -> float:
