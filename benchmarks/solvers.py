@@ -1,7 +1,7 @@
 """Solvers on exact targets and on the shipped MRI prior: error against evaluations, and what a solver costs by itself.
 
     python benchmarks/solvers.py [--quick] [--targets NAME ...] [--json FILE] [--keep]
-    python benchmarks/solvers.py --picture docs/solvers.svg
+    python benchmarks/solvers.py --picture docs/solvers.svg --table docs/solvers.md
 
 Three targets have exact denoisers, so that all error is the solver's: `gmm2` (eight modes on a circle), `gmm64` (ten modes in
 64 dimensions), `gauss64` (variances from 1e-4 to 1). Every sampler starts from the same noise at sigma 80 and is compared at
@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from machine import facts
 from solvers_peers import LIBRARIES, Peer, installed
-from solvers_picture import draw
+from solvers_report import draw, write_table
 from solvers_targets import PATH, TARGETS, Problem, identity, levels, problems, rmse, sliced_wasserstein
 from torch import Tensor
 
@@ -215,9 +215,14 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
     parser.add_argument("--keep", action="store_true", help=f"put the rows into {RESULTS.name}, in place of older ones")
     parser.add_argument("--picture", metavar="FILE", help="draw the kept results there, and measure nothing")
+    parser.add_argument("--table", metavar="FILE", help="put a table of the kept results into this page, likewise")
     arguments = parser.parse_args()
-    if arguments.picture:
-        draw(json.loads(RESULTS.read_text())["rows"], arguments.picture)
+    if arguments.picture or arguments.table:
+        kept = json.loads(RESULTS.read_text())
+        if arguments.picture:
+            draw(kept["rows"], arguments.picture)
+        if arguments.table:
+            write_table(kept, arguments.table)
         return
     names = arguments.targets or [name for name in TARGETS if not (arguments.quick and name == "mri-prior")]
     rows = measure(arguments.quick, names)
