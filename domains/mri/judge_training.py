@@ -10,7 +10,7 @@ from torch import Tensor
 from ornstein.domains.mri.strangers import SIZE, stranger, windowed
 from ornstein.domains.mri.typicality import WIDTH, Judge, coarse, normalised
 
-GENTLE = 0.4
+GENTLE = 0.5
 """How strongly strangers are degraded, where heads are by 1: a picture that nothing can be told from may be a head."""
 
 
@@ -18,7 +18,7 @@ def train_judge(
     groups: Sequence[Sequence[np.ndarray]],
     others: Sequence[Sequence[np.ndarray]] = (),
     *,
-    steps: int = 3000,
+    steps: int = 6000,
     batch: int = 64,
     pool: int = 6000,
     seed: int = 0,
@@ -95,25 +95,27 @@ def vary(pictures: Tensor, harm: Tensor, generator: torch.Generator) -> Tensor:
     # Placement: turned, mirrored, stretched, shifted and bent; parts may leave the picture.
     turn = uniform(-0.5, 0.5) + torch.pi / 2 * torch.randint(4, (count,), generator=generator)
     mirror = uniform(-0.3, 0.3).exp() * (torch.randint(2, (count,), generator=generator) * 2 - 1)
-    zoom, shift = uniform(0.65, 1.3), uniform(-0.15, 0.15, 2)
+    zoom, shift = uniform(0.65, 1.5), uniform(-0.15, 0.15, 2)
     c, s = turn.cos() * zoom, turn.sin() * zoom
     theta = torch.stack([c * mirror, -s, shift[:, 0], s * mirror, c, shift[:, 1]], 1).reshape(count, 2, 3)
     places = F.affine_grid(theta, [count, 1, WIDTH, WIDTH], align_corners=False)
     bent = places + uniform(0, 0.1, 1, 1, 1) * torch.stack([fields(4), fields(4)], -1)[:, 0]
     x = F.grid_sample(pictures, bent, align_corners=False)
-    # Weighting: a gamma for half of them, for some any continuous curve from dark air on; then a coil's shading.
+    # Weighting: a gamma for half of them, for some any continuous curve from dark air on; then the shading of coils,
+    # which are near the rim.
     kind = uniform(0, 1, 1, 1, 1)
-    x = torch.where(kind < 0.55, x.clamp_min(1e-6) ** uniform(0.55, 1.7, 1, 1, 1), x)
+    x = torch.where(kind < 0.55, x.clamp_min(1e-6) ** uniform(0.35, 1.7, 1, 1, 1), x)
     x = torch.where(kind > 0.8, curved(x, generator), x)
-    x = x * torch.exp(uniform(0, 0.7, 1, 1, 1) * fields(3))
+    rim = torch.linspace(-1, 1, WIDTH).square()
+    x = x * torch.exp(uniform(0, 0.6, 1, 1, 1) * fields(3) + uniform(-0.5, 1.5, 1, 1, 1) * (rim[:, None] + rim))
     # Undersampling: what the centre and some other lines leave of an image with a phase, in one coil (1) or many (0).
     harm = harm[:, None, None, None]
     spectrum = torch.fft.fft(torch.polar(x, 0.8 * fields(4)))
     lines = uniform(0, 1, 1, 1, WIDTH) < uniform(0.05, 0.6, 1, 1, 1)
     lines |= torch.fft.fftfreq(WIDTH).abs() * WIDTH < uniform(1, 6, 1, 1, 1)
     aliased = torch.fft.ifft(spectrum * lines).abs()
-    x = x + harm * uniform(-0.6, 1.2, 1, 1, 1).clamp(0, 1) * (aliased - x)
-    noise = torch.randn(2, *x.shape, generator=generator) * harm * uniform(-0.05, 0.15, 1, 1, 1).clamp_min(0)
+    x = x + harm * uniform(-0.8, 1, 1, 1, 1).clamp_min(0) * (aliased - x)
+    noise = torch.randn(2, *x.shape, generator=generator) * harm * uniform(-0.05, 0.1, 1, 1, 1).clamp_min(0)
     return normalised(((x + noise[0]) ** 2 + noise[1] ** 2).sqrt())
 
 

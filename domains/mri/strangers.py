@@ -34,7 +34,7 @@ def field(draw: np.random.Generator, smoothness: float) -> Picture:
 def limb(draw: np.random.Generator, centre: float = 0.0, size: float = 1.0) -> Picture:
     """A thigh, a knee or an arm across: skin and fat, muscle, one to three bones with their cortex, vessels."""
     u = draw.uniform
-    fat, muscle, marrow, cortex = u(0.1, 1), u(0.15, 0.9), u(0.1, 1), u(0, 1)
+    fat, muscle, marrow, cortex = u(0.05, 1), u(0.15, 0.9), u(0, 1), u(0, 1)
     half_y, half_x, turn = size * u(0.55, 0.9), size * u(0.45, 0.9), u(-0.6, 0.6)
     power = u(1.8, 2.8)
     image = np.where(inside(0, centre, half_y, half_x, turn, power), fat, 0.0)
@@ -103,9 +103,11 @@ def trunk(draw: np.random.Generator) -> Picture:
         for _ in range(draw.integers(0, 20)):
             r = u(0.01, 0.05)
             image[inside(u(-0.6, 0.6) * high, u(-0.8, 0.8) * wide, r, r * u(0.5, 2), u(0, 3))] = soft
-    for _ in range(draw.integers(2, 9)):
-        y, x = u(-0.6, 0.6) * high, u(-0.7, 0.7) * wide
-        image[inside(y, x, u(0.05, 0.3), u(0.05, 0.35), u(0, 3))] = u(0, 1)
+    grain = 1 + u(0, 0.3) * field(draw, u(0.5, 3))
+    for _ in range(draw.integers(2, 12)):
+        y, x, size = u(-0.6, 0.6) * high, u(-0.7, 0.7) * wide, u(0.1, 1)
+        organ = inside(y, x, size * u(0.2, 0.6), size * u(0.2, 0.6), u(0, 3))
+        image[organ & (image > 0)] = (u(0, 1) * grain)[organ & (image > 0)]
     image[inside(high * 0.6, 0, u(0.1, 0.17), u(0.1, 0.17))] = bone
     image[inside(high * 0.45, 0, 0.05, 0.07)] = u(0, 1)
     for _ in range(draw.integers(0, 12)):
@@ -224,8 +226,8 @@ def windowed(values: Picture, draw: np.random.Generator) -> Picture:
 
 
 KINDS: tuple[tuple[float, Draw], ...] = (
-    (0.21, limb), (0.06, limbs), (0.14, joint), (0.14, trunk), (0.08, bottle),
-    (0.14, xray_head), (0.12, collage), (0.05, clouds), (0.06, ellipses),
+    (0.2, limb), (0.05, limbs), (0.14, joint), (0.2, trunk), (0.07, bottle),
+    (0.12, xray_head), (0.12, collage), (0.05, clouds), (0.05, ellipses),
 )  # fmt: skip
 
 

@@ -60,16 +60,16 @@ class Verdict:
 class Judge(nn.Module):
     """Log-odds (batch,) that pictures (batch, 1, 64, 64) are of the trained kind: halved at each layer, then pooled."""
 
-    def __init__(self, channels: Sequence[int] = (16, 24, 32, 48)) -> None:
+    def __init__(self, channels: Sequence[int] = (8, 16, 24, 32, 48)) -> None:
         super().__init__()
         widths = zip([1, *channels], channels, strict=False)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in widths)
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in widths)
         self.norms = nn.ModuleList(nn.GroupNorm(4, b) for b in channels)
         self.last = nn.Linear(2 * channels[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = F.silu(norm(layer(x)))
+            x = F.max_pool2d(F.silu(norm(layer(x))), 2)
         return self.last(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))[:, 0]
 
 
