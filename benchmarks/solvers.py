@@ -205,7 +205,17 @@ def keep(rows: list[dict[str, object]], names: list[str], command: str) -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"note": NOTE, "runs": {}, "rows": []}
     kept["runs"] |= {name: {"command": command, "machine": facts()} for name in names}
     kept["rows"] = [row for row in kept["rows"] if row["target"] not in names] + rows
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    RESULTS.write_text(listed(kept))
+
+
+def listed(kept: dict[str, object]) -> str:
+    """JSON with a line for each row, of four digits."""
+
+    def short(row: dict[str, object]) -> dict[str, object]:
+        return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+
+    rows = ",\n".join(json.dumps(short(row)) for row in kept["rows"])  # type: ignore[attr-defined]
+    return json.dumps(kept | {"rows": []}, indent=1).replace('"rows": []', f'"rows": [\n{rows}\n]') + "\n"
 
 
 def main() -> None:
