@@ -13,6 +13,7 @@ PEERS = {
     ("k-diffusion", "DPM++ 2M K"): "k-diffusion DPM++ 2M",
     ("diffusers", "DDIM U"): "diffusers DDIM",
 }
+COLOURS = ("#b3261e", "#e58a84", "#1f77b4", "#e08a1e", "#2a9d4e", "#7a7a7a", "#8e63b5")
 TITLES = {
     "gmm2": "8 modes, 2 dimensions",
     "gmm64": "10 modes, 64 dimensions",
@@ -53,8 +54,9 @@ def draw(rows: list[Row], path: str) -> None:
         for i, ((library, sampler), label) in enumerate(curves):
             found = curve(rows, library, sampler, target)
             if found:
-                ours = {"color": ("#b3261e", "#e58a84")[i], "lw": 2.2, "zorder": 3} if i < len(OURS) else {"lw": 1.2}
-                axis.plot(list(found), list(found.values()), marker="o", ms=3.5, label=label, **ours)
+                width, order = (2.2, 3) if i < len(OURS) else (1.2, 2)
+                style = {"color": COLOURS[i], "lw": width, "zorder": order, "marker": "o", "ms": 3.5, "label": label}
+                axis.plot(list(found), list(found.values()), **style)
         budgets = sorted({row["evaluations"] for row in rows if row["target"] == target})
         axis.set(xscale="log", yscale="log", title=TITLES[target], xlabel="evaluations")
         axis.set_xticks(budgets, [str(n) for n in budgets])
