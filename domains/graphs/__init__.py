@@ -1,0 +1,1 @@
+"""Generic graphs: generation and measures."""

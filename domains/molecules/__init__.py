@@ -1,0 +1,1 @@
+"""Molecules as graphs: generation, objectives and measures."""
