@@ -1,13 +1,13 @@
-"""Linear operators A with their adjoints A^H, what is built from them, and conjugate gradients on A^H A."""
+"""Linear operators A with their adjoints A^H, and what is built from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from ornstein.core.operators.krylov import conjugate_gradient
 
 
 class LinearOperator(ABC):
@@ -49,6 +49,10 @@ class LinearOperator(ABC):
     def H(self) -> "LinearOperator":
         """The adjoint, as an operator."""
         return Adjoint(self)
+
+    def linearise(self, x: Tensor) -> "LinearOperator":
+        """The derivative at x, which is the operator itself everywhere."""
+        return self
 
     def __matmul__(self, other: "LinearOperator") -> "LinearOperator":
         if not isinstance(other, LinearOperator):
@@ -137,83 +141,37 @@ class Matrix(LinearOperator):
         return (self.matrix.mH @ y.unsqueeze(-1)).squeeze(-1)
 
 
-def eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (..., n), ascending, and eigenvectors (..., n, n) of many small Hermitian matrices (..., n, n).
+@dataclass(frozen=True, eq=False)
+class Stack(LinearOperator):
+    """x -> (A_1 x, A_2 x, ...), several measurements of one thing, their values in one row (batch, m_1 + m_2 + ...).
 
-    On a CPU each thread takes matrices of its own: several that share out a single small one mostly wait for each other.
-    """
-    if matrices.device.type != "cpu" or matrices.ndim == 2:
-        values, vectors = torch.linalg.eigh(matrices)
-        return values, vectors
-    threads = torch.get_num_threads()
-    flat = matrices.flatten(0, -3)
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(torch.linalg.eigh, flat.chunk(4 * threads)))
-    finally:
-        torch.set_num_threads(threads)
-    values, vectors = (torch.cat(part) for part in zip(*parts, strict=True))
-    return values.reshape(matrices.shape[:-1]), vectors.reshape(matrices.shape)
-
-
-def inner(u: Tensor, v: Tensor) -> Tensor:
-    """Re <u, v> of each item, (batch,) from two (batch, ...)."""
-    assert u.shape == v.shape, f"{tuple(u.shape)} against {tuple(v.shape)}"
-    return torch.linalg.vecdot(u.flatten(1), v.flatten(1)).real
-
-
-def conjugate_gradient(
-    normal: Callable[[Tensor], Tensor],
-    b: Tensor,
-    x: Tensor | None = None,
-    *,
-    iterations: int,
-    tolerance: float = 0.0,
-    shift: Tensor | float = 0.0,
-) -> Tensor:
-    """x with (N + shift I) x = b, for a Hermitian positive (semi-)definite N: each item has its own steps.
-
-    An item that has reached its tolerance stays as it is, so that its result does not depend on the batch around it.
-    With tolerance 0 nothing is read back from the device.
+    `observation.stack` gives each its own noise.
 
     Args:
-        normal: x -> N x on (batch, ...), `operator.normal` say.
-        b: the right side (batch, ...), real or complex.
-        x: where to start, like b; zero otherwise.
-        iterations: steps at most, at least 0.
-        tolerance: stop an item where |residual| <= tolerance |b|; 0 takes all the steps.
-        shift: at least 0, of shape () or (batch,).
-
-    Returns:
-        x like b.
-
-    Source: Hestenes and Stiefel (1952), Methods of conjugate gradients for solving linear systems, section 3.
+        operators: with one domain, at least one.
+        ranges: the shape of one item of each one's range.
     """
-    real = b.real.dtype if b.is_complex() else b.dtype
-    column = (-1, *[1] * (b.ndim - 1))
-    shift = torch.as_tensor(shift, dtype=real, device=b.device)
-    assert shift.ndim == 0 or shift.shape == (len(b),), f"shift {tuple(shift.shape)} for {len(b)} items"
-    shift = shift.reshape(column) if shift.ndim else shift
 
-    def apply(v: Tensor) -> Tensor:
-        return torch.addcmul(normal(v), shift, v)
+    operators: tuple[LinearOperator, ...]
+    ranges: tuple[tuple[int, ...], ...]
 
-    residual = b.clone() if x is None else b - apply(x)
-    x = torch.zeros_like(b) if x is None else x.clone()
-    direction = residual.clone()
-    power = inner(residual, residual)
-    target = tolerance**2 * inner(b, b)
-    for _ in range(iterations):
-        if tolerance > 0 and bool((power <= target).all()):
-            break
-        image = apply(direction)
-        curvature = inner(direction, image)
-        # A solved item has power = curvature = 0 and takes no step; neither does one below its tolerance.
-        step = torch.where((curvature > 0) & (power > target), power / curvature, 0)
-        x.addcmul_(direction, step.reshape(column))
-        residual.addcmul_(image, step.reshape(column), value=-1)
-        before, power = power, inner(residual, residual)
-        ratio = torch.where(before > 0, power / before, 0)
-        direction = torch.addcmul(residual, direction, ratio.reshape(column))
-    return x
+    def __post_init__(self) -> None:
+        assert len(self.operators) == len(self.ranges) > 0, f"{len(self.operators)} operators, ranges {self.ranges}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([operator.forward(x).flatten(1) for operator in self.operators], dim=1)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        parts = y.split([torch.Size(shape).numel() for shape in self.ranges], dim=1)
+        rows = zip(self.operators, parts, self.ranges, strict=True)
+        backs = [operator.adjoint(part.reshape(-1, *shape)) for operator, part, shape in rows]
+        return torch.stack(backs).sum(0)
+
+    def normal(self, x: Tensor) -> Tensor:
+        return torch.stack([operator.normal(x) for operator in self.operators]).sum(0)
+
+
+def column(shift: Tensor | float, x: Tensor) -> Tensor:
+    """A shift of shape () or (batch,), in the real dtype of x and shaped to be added to it."""
+    q = torch.as_tensor(shift, dtype=x.real.dtype if x.is_complex() else x.dtype, device=x.device)
+    return q.reshape(-1, *[1] * (x.ndim - 1)) if q.ndim else q
