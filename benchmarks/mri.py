@@ -79,7 +79,7 @@ def volumes(quick: bool) -> Iterator[tuple[str, np.ndarray, np.ndarray, tuple[in
     yield "AOMIC", np.asarray(image.dataobj, np.float32), image.affine, HEAD_SLICES[: 1 if quick else None]
 
 
-def heads(quick: bool) -> list[Head]:
+def heads(quick: bool, model: Path | None) -> list[Head]:
     made = []
     for number, (name, volume, affine, slices) in enumerate(volumes(quick)):
         order = choose_axes(affine)
@@ -91,7 +91,7 @@ def heads(quick: bool) -> list[Head]:
             assert kspace.mask is not None
             maps = estimate_sensitivities(torch.from_numpy(kspace.data), torch.from_numpy(kspace.mask))
             kspace = replace(kspace, sensitivities=maps.numpy())
-            made.append(Head(name, acceleration, pattern, kspace, survey(kspace), truth, inside))
+            made.append(Head(name, acceleration, pattern, kspace, survey(kspace, model=model), truth, inside))
     return made
 
 
@@ -188,19 +188,19 @@ def best_weight(peer: Peer, some: list[Head]) -> tuple[list[dict[str, object]], 
 
 def simulated(arguments: argparse.Namespace, log: Callable[[str], None]) -> Iterator[list[dict[str, object]]]:
     """For each method one row for each head and setting."""
-    all_heads = heads(arguments.quick)
     wanted = arguments.method
+    try:
+        folder = find_model(arguments.model, "mri").folder
+    except ModelError as error:
+        log(f"ornstein diffusion is left out: {error}")
+        folder = None
+    all_heads = heads(arguments.quick, folder)
 
     def chosen(name: str) -> bool:
         return not wanted or any(word in name for word in wanted)
 
     for method in OURS:
-        if not chosen(f"ornstein {method}"):
-            continue
-        try:
-            folder = find_model(arguments.model, "mri").folder if method == "diffusion" else None
-        except ModelError as error:
-            log(f"ornstein diffusion is left out: {error}")
+        if not chosen(f"ornstein {method}") or (method == "diffusion" and folder is None):
             continue
         samples = 1 if arguments.quick else 4
         log(f"ornstein {method}")

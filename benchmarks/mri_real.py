@@ -67,7 +67,8 @@ def methods(model: Path) -> dict[str, Images]:
 
     def diffusion(data: Tensor, mask: Tensor, maps: Tensor, seen: Survey) -> Tensor:
         operator, y = encode(data[:, None] / seen.scale, maps[:, None], mask)
-        made = posterior_samples(operator, y, prior, error, seen.noise / seen.scale, DiffusionSettings(), [0])
+        settings = DiffusionSettings(misfit=seen.misfit)
+        made = posterior_samples(operator, y, prior, error, seen.noise / seen.scale, settings, [0])
         return made.images[0].mean(0) * seen.scale
 
     found: dict[str, Images] = {
@@ -87,9 +88,9 @@ def wavelet(weight: float, data: Tensor, mask: Tensor, maps: Tensor, seen: Surve
     return torch.from_numpy(np.ascontiguousarray(made)) * seen.scale
 
 
-def prepared(data: Tensor, mask: Tensor, sets: int | None = None) -> tuple[Tensor, Survey]:
+def prepared(data: Tensor, mask: Tensor, model: Path, sets: int | None = None) -> tuple[Tensor, Survey]:
     """Maps and survey from these data alone; the number of sets as asked for, or as the survey finds it."""
-    seen = survey(KSpace(data.numpy(), mask.numpy()))
+    seen = survey(KSpace(data.numpy(), mask.numpy()), model=model)
     return estimate_sensitivities(data, mask, sets=sets or seen.sets), seen
 
 
@@ -108,7 +109,7 @@ def retrospective(
     for draw in range(draws):
         mask = torch.from_numpy(line_mask(full.shape[-1], 4, "random", np.random.default_rng(draw), 0.08))
         data = full * mask
-        maps, seen = prepared(data, mask, sets=2)
+        maps, seen = prepared(data, mask, model, sets=2)
         for name, run in methods(model).items():
             clock = Clock()
             images = run(data, mask, maps, seen)
@@ -153,7 +154,7 @@ def hidden(kspace: Tensor, model: Path, draws: int, log: Callable[[str], None]) 
         left[some[:, 0], some[:, 1]] = False
         away = mask & ~left
         data = kspace * left
-        maps, seen = prepared(data, left)
+        maps, seen = prepared(data, left, model)
         runs = [(name, run, maps) for name, run in methods(model).items()]
         if importlib.util.find_spec("sigpy"):
             own = own_maps(data)

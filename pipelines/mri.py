@@ -241,8 +241,8 @@ def _science(
     from ornstein.domains.mri.reconstruction import reconstruct_slices
     from ornstein.domains.mri.typicality import judge
 
-    seen = _survey(scan, numbers, maps, coil_compression, settings["device"])
     folder = None if model is None else model.folder
+    seen = _survey(scan, numbers, maps, folder, coil_compression, settings["device"])
 
     def work(kspace: "KSpace", numbers: "np.ndarray", progress: Any) -> "SliceImages":
         return reconstruct_slices(kspace, seen, model=folder, items=numbers.tolist(), progress=progress, **settings)
@@ -252,7 +252,12 @@ def _science(
 
 
 def _survey(
-    scan: "Scan", numbers: "np.ndarray", maps: Any, coil_compression: int, device: "torch.device | str"
+    scan: "Scan",
+    numbers: "np.ndarray",
+    maps: Any,
+    model: "Path | None",
+    coil_compression: int,
+    device: "torch.device | str",
 ) -> "Survey":
     """What all slices share, found from some that are spread over those with these numbers."""
     import numpy as np
@@ -260,7 +265,7 @@ def _survey(
     from ornstein.domains.mri.reconstruction import survey
 
     spread = numbers[np.unique(np.linspace(0, len(numbers) - 1, SURVEYED).round().astype(int))]
-    return survey(_taken(scan, spread, maps), coil_compression=coil_compression, device=device)
+    return survey(_taken(scan, spread, maps), model=model, coil_compression=coil_compression, device=device)
 
 
 def _refuse(scan: "Scan", why: str, hint: str, force: bool) -> str:

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.inverse.posterior import error_curve
+from ornstein.core.noise import KeyedNoise
+from ornstein.core.operators import LinearOperator
 from ornstein.datasets.kspace import KSpace
 from ornstein.domains.mri.classical import cg_sense, total_variation, zero_filled
 from ornstein.domains.mri.coils import compress_coils, compression, estimate_noise
-from ornstein.domains.mri.diffusion import DiffusionSettings, posterior_samples
+from ornstein.domains.mri.diffusion import DiffusionSettings, misfit, posterior_samples
 from ornstein.domains.mri.operator import encode
 from ornstein.domains.mri.prior import load_prior
 from ornstein.domains.mri.sensitivities import estimate_sensitivities
@@ -43,6 +45,8 @@ class Survey:
         sets: of coil maps, 1, or 2 where the object folds over its field of view.
         images: quick magnitude images of the slices, (slices, readout, phase), by which a model judges the scan.
         compression: the matrix (virtual, coils) to virtual coils, or None.
+        misfit: the model's error on this scan over its error curve, see `misfit`; 1 without a model. A prior errs more on
+            what is unlike its training: another contrast, another scanner.
     """
 
     scale: float
@@ -50,6 +54,7 @@ class Survey:
     sets: int
     images: np.ndarray
     compression: Tensor | None = None
+    misfit: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +83,12 @@ def _tensors(kspace: KSpace, device: torch.device) -> tuple[Tensor, Tensor | Non
     return torch.from_numpy(np.ascontiguousarray(kspace.data)).to(device), mask, path
 
 
-def survey(kspace: KSpace, *, coil_compression: int = 12, device: torch.device | str = "cpu") -> Survey:
-    """Scale, noise, number of map sets and coil compression from some slices spread over a scan, all with an object."""
+def survey(
+    kspace: KSpace, *, model: Path | None = None, coil_compression: int = 12, device: torch.device | str = "cpu"
+) -> Survey:
+    """Scale, noise, number of map sets, coil compression and, with a model's folder, how well its prior fits: from some
+    slices spread over a scan, all with an object.
+    """
     data, mask, trajectory = _tensors(kspace, torch.device(device))
     matrix = compression(data, coil_compression) if data.shape[1] > coil_compression else None
     noise = kspace.noise_std or float(estimate_noise(data, mask, trajectory).square().mean().sqrt())
@@ -89,18 +98,24 @@ def survey(kspace: KSpace, *, coil_compression: int = 12, device: torch.device |
     tissue = images[images > 0.05 * images.max()]
     energy = power.sum((0, 2, 3))
     sets = 2 if len(energy) > 1 and energy[1] > SECOND_SET * energy[0] else 1
-    noise = max(noise, _unexplained(data, maps[:, :sets], mask, trajectory))
+    operator, y = encode(data, maps[:, :sets], mask, trajectory)
+    noise = max(noise, _unexplained(operator, y))
     quick = cg_sense(data, maps[:, :sets], mask, trajectory, iterations=QUICK).abs().square().sum(1).sqrt()
-    return Survey(float(np.percentile(tissue.cpu().numpy(), 99)), noise, sets, quick.cpu().numpy(), matrix)
+    scale = float(np.percentile(tissue.cpu().numpy(), 99))
+    factor = 1.0 if model is None else misfit(operator, y / scale, *_prior(model, str(device)), noise / scale)
+    return Survey(scale, noise, sets, quick.cpu().numpy(), matrix, factor)
 
 
-def _unexplained(data: Tensor, maps: Tensor, mask: Tensor | None, trajectory: Tensor | None) -> float:
-    """The standard deviation of what least squares leave of the samples, corrected for the pixels that they fit."""
-    operator, y = encode(data, maps, mask, trajectory)
-    left = y - operator.forward(operator.solve(operator.adjoint(y), UNREGULARISED, 30))
-    samples = int((y != 0).sum())
-    free = max(1 - int((maps != 0).any(2).sum()) / samples, 0.1)
-    return float((left.abs().square().sum() / (2 * samples * free)).sqrt())
+def _unexplained(operator: LinearOperator, y: Tensor) -> float:
+    """The standard deviation of what least squares leave of the samples, over what they leave of noise of deviation 1."""
+    # The fit takes a part of the noise along; how much depends on maps, samples and iterations, and is measured.
+    noise = torch.where(y != 0, KeyedNoise(0, [0])(0, (1, *y.shape), y.dtype, y.device)[0] * 2**0.5, 0)
+    energies = []
+    for samples in (y, noise):
+        left = samples - operator.forward(operator.solve(operator.adjoint(samples), UNREGULARISED, 30))
+        energies.append(float(left.abs().square().sum()))
+    # Where the fit takes nearly all, what it leaves says nothing: it is then counted low.
+    return (energies[0] / max(energies[1], 0.05 * float(noise.abs().square().sum()))) ** 0.5
 
 
 def reconstruct_slices(
@@ -145,7 +160,9 @@ def reconstruct_slices(
         case _:
             assert model is not None, "diffusion needs a model"
             prior, error = _prior(model, str(device))
-            settings = DiffusionSettings(steps=steps, samples=samples, seed=seed, precision=precision)
+            settings = DiffusionSettings(
+                steps=steps, samples=samples, seed=seed, precision=precision, misfit=seen.misfit
+            )
             operator, y = encode(data[:, None] / seen.scale, maps[:, None], mask, trajectory)
             tick = _Ticks(progress, steps)
             made = posterior_samples(operator, y, prior, error, seen.noise / seen.scale, settings, items, tick)
