@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ornstein.core.noise import KeyedNoise, key
+from ornstein.core.noise import KeyedNoise, KeyedUniform, key
 
 TYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128]
 items = st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=6)
@@ -75,3 +75,46 @@ def test_different_keys_of_one_length_differ(parts):
 def test_negative_seed_is_refused():
     with pytest.raises(ValueError):
         KeyedNoise(-1, [0])(0, (1, 1))
+
+
+keys = st.integers(0, 2**63 - 1)
+
+
+@given(seed=keys, items=items, step=st.integers(0, 10**6), stream=st.integers(0, 9), padding=st.integers(0, 5))
+def test_uniform_numbers_depend_on_neither_the_batch_nor_the_padding(seed, items, step, stream, padding):
+    whole = KeyedUniform(seed, items)(step, (len(items), 3 + padding, 4), stream)
+    part = KeyedUniform(seed, items[1:])(step, (len(items) - 1, 3, 4), stream)
+    assert torch.equal(whole[1:, :3], part)
+    assert torch.equal(KeyedUniform(seed, items)(step, (len(items), 3 + padding, 2), stream), whole[..., :2])
+
+
+def test_uniform_numbers_are_splitmix64_of_their_key():
+    def scramble(x: int) -> int:
+        x &= 2**64 - 1
+        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+        return x ^ x >> 31
+
+    golden, state = 0x9E3779B97F4A7C15, 7
+    for part in (2**62 + 5, 11, 3):
+        state = scramble(state + golden * (part + 1))
+    wanted = [((scramble(state + golden * place) >> 11) + 0.5) / 2**53 for place in (1, 2)]
+    assert KeyedUniform(2**62 + 5, [7])(11, (1, 2), 3)[0].tolist() == wanted
+
+
+def test_uniform_numbers_are_uniform_and_independent_of_those_of_other_keys():
+    draws = [KeyedUniform(seed, range(2))(step, (2, 50, 40), stream).flatten()
+             for seed, step, stream in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]  # fmt: skip
+    for u in draws:
+        grid = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
+        assert float((u.sort().values - grid).abs().max()) < 1.95 / 4000**0.5  # Kolmogorov's 0.1 % quantile
+        # Neighbours, in classes and in positions; five standard errors.
+        assert abs(float(torch.corrcoef(torch.stack([u[:-1], u[1:]]))[0, 1])) < 5 / 4000**0.5
+        assert abs(float(torch.corrcoef(torch.stack([u[:-40], u[40:]]))[0, 1])) < 5 / 4000**0.5
+    correlation = torch.corrcoef(torch.stack(draws)) - torch.eye(4, dtype=torch.float64)
+    assert float(correlation.abs().max()) < 5 / 4000**0.5
+
+
+def test_normal_numbers_have_unit_variance():
+    z = KeyedUniform(0, range(4)).normal(2, (4, 100, 100))
+    assert abs(float(z.mean())) < 0.02 and float(z.var()) == pytest.approx(1.0, abs=0.028)  # four standard errors

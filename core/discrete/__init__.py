@@ -1,0 +1,1 @@
+"""Discrete diffusion in continuous time: categorical paths, their bounds and their samplers."""

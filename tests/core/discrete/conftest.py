@@ -1,0 +1,6 @@
+"""The enumerable toy, importable as `discrete_toy`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
