@@ -70,9 +70,7 @@ class Coarsening(LinearOperator):
             rows = interpolation(fine.latitudes, coarse.latitudes)
             columns = interpolation(fine.longitudes, coarse.longitudes, fine.periodic)
         there = np.outer(rows.sum(1) > 1 - 1e-6, columns.sum(1) > 1 - 1e-6)[None]
-        kept = np.broadcast_to(there, coarse.shape) if kept is None else kept & there
-        if kept.ndim == 2:
-            kept = kept[None]
+        kept = there if kept is None else kept & there
         return cls(torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(np.ascontiguousarray(kept)))
 
 
