@@ -78,7 +78,7 @@ def ours(enhancer: Enhancer) -> Method:
     def run(wave: np.ndarray) -> np.ndarray:
         loudness = Loudness()
         loudness.add(wave[None], RATE)
-        return np.concatenate([part for part, _ in enhancer.run([wave[None]], RATE, loudness)], axis=1)[0]
+        return np.concatenate([part[0] for part, _ in enhancer.run([wave[None]], RATE, loudness)], axis=1)[0]
 
     return run
 

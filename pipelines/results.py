@@ -21,6 +21,7 @@ class Result(ABC):
         warnings: what a reader of the result should know, one sentence each.
         model: `name` and `sha256` of the model that was used, None where there was none.
         provenance: how the result came about; filled in by the pipeline.
+        further: other files that the user named for it, each with the suffixes that it may have; `write` writes them too.
     """
 
     suffixes: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Result(ABC):
         self.warnings = [] if warnings is None else warnings
         self.model = model
         self.provenance: Provenance | None = None
+        self.further: dict[Path, tuple[str, ...]] = {}
 
     @abstractmethod
     def write(self, path: Path) -> None:
@@ -61,6 +63,8 @@ class Result(ABC):
             UsageError: for a path that cannot be written, or is there already.
         """
         target = outputs.check_target(path, self.suffixes, overwrite)
+        for place, suffixes in self.further.items():
+            outputs.check_target(place, suffixes, overwrite)
         start = time.perf_counter()
         with outputs.staged(target, overwrite) as staging:
             self.write(staging)

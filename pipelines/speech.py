@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
-from ornstein.core.errors import InputError, UsageError
+from ornstein.core.errors import InputError, TooLargeError, UsageError
 from ornstein.pipelines import models, runtime
 from ornstein.pipelines.answers import Answer
 from ornstein.pipelines.evaluate import answer
 from ornstein.pipelines.options import (
     Device,
     InputFile,
+    KeepSamples,
     MaxMemory,
     Model,
     Precision,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 READ = (".wav", ".flac", ".ogg", ".mp3")
 WRITTEN = (".flac", ".wav", ".ogg", ".mp3")
+
+ROW = 400 << 20
+"""Bytes that the network takes for 8 s of one channel and sample, with what the chunk itself needs."""
 
 Band = Annotated[Literal["full", "wide"], Option()]
 Mix = Annotated[float, Option(low=0, high=1)]
@@ -86,6 +90,7 @@ def enhance(
     band: Band = "full",
     mix: Mix = 1.0,
     samples: Samples = 1,
+    keep_samples: KeepSamples = False,
     steps: Steps = 1,
     solver: Literal["bridge"] = "bridge",
     model: Model = None,
@@ -110,7 +115,7 @@ def enhance(
     """
     options = {
         "method": method, "band": band, "mix": mix, "samples": samples, "steps": steps, "seed": seed,
-        "precision": precision,
+        "precision": precision, "keep_samples": keep_samples,
     }  # fmt: skip
     return _enhancement(recording, 0.0, options, model, device, max_memory, progress)
 
@@ -123,6 +128,7 @@ def dereverberate(
     band: Band = "full",
     mix: Mix = 1.0,
     samples: Samples = 1,
+    keep_samples: KeepSamples = False,
     steps: Steps = 1,
     solver: Literal["bridge"] = "bridge",
     model: Model = None,
@@ -147,7 +153,7 @@ def dereverberate(
     """
     options = {
         "method": method, "band": band, "mix": mix, "samples": samples, "steps": steps, "seed": seed,
-        "precision": precision,
+        "precision": precision, "keep_samples": keep_samples,
     }  # fmt: skip
     return _enhancement(recording, 1.0, options, model, device, max_memory, progress)
 
@@ -238,15 +244,19 @@ def _enhancer(
         )
     if options["samples"] > 1 and options["steps"] == 1:
         raise UsageError("--samples needs --steps of 2 or more", "a single step has no noise: all samples would be one")
+    if options["keep_samples"] and options["samples"] == 1:
+        raise UsageError("--keep-samples needs --samples of 2 or more", "a single sample is the result itself")
     place = runtime.choose_device(device)
     runtime.check_precision(options["precision"], place)
-    runtime.memory_budget(max_memory, place)
+    at_once = runtime.memory_budget(max_memory, place) // ROW
+    if at_once < 1:
+        raise TooLargeError("a chunk of 8 s needs about 0.4 GB", "allow more with --max-memory")
     chosen = models.find_model(model, "speech") if options["method"] == "diffusion" else None
     method: Method
     if chosen is not None:
         denoiser, _ = load_enhancer(chosen.folder, place)
         sampling = {name: options[name] for name in ("steps", "samples", "seed", "precision")}
-        method = Bridge(denoiser, task, **sampling)
+        method = Bridge(denoiser, task, **sampling, keep=options["keep_samples"], at_once=min(int(at_once), 8))
     else:
         method = Classical(METHODS[options["method"]])
     return Enhancer(method, mix=options["mix"], wide=options["band"] == "wide", progress=progress), chosen
@@ -266,6 +276,8 @@ def pipe(verb: str, source: BinaryIO, target: BinaryIO, options: Mapping[str, An
     from ornstein.datasets.wav_stream import encode_block, read_blocks, read_header
     from ornstein.domains.speech.streaming import Loudness
 
+    if options["keep_samples"]:
+        raise UsageError("--keep-samples has nowhere to write to with -", "give input and output as files")
     header = read_header(source)
     task = {"enhance": 0.0, "dereverberate": 1.0}[verb]
     enhancer, chosen = _enhancer(task, options, options["model"], options["device"], options["max_memory"])
@@ -278,7 +290,7 @@ def pipe(verb: str, source: BinaryIO, target: BinaryIO, options: Mapping[str, An
 
     target.write(header.encode())
     floating = header.format.subtype in ("FLOAT", "DOUBLE")
-    for block, _ in enhancer.run(heard(), header.format.rate, loudness):
+    for (block, *_), _ in enhancer.run(heard(), header.format.rate, loudness):
         target.write(encode_block(block if floating else rounded_off(block), header))
         target.flush()
         samples += block.shape[1]

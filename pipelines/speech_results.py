@@ -1,5 +1,6 @@
 """What the speech pipelines give back: enhanced recordings and simulated ones, made while they are written."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ class Enhancement(Result):
         """All of the result in memory, (channels, samples) in float32."""
         import numpy as np
 
-        return np.concatenate([block for block, _ in self._blocks()], axis=1)
+        return np.concatenate([block[0] for block, _ in self._blocks()], axis=1)
 
     def write(self, path: Path) -> None:
         import numpy as np
@@ -67,10 +68,13 @@ class Enhancement(Result):
         from ornstein.datasets.audio import sound_writer
 
         deviations = []
-        with sound_writer(path, self.sound.format) as append:
+        kept = [outputs.sibling(path, f"sample-{n}") for n in range(1, self._enhancer.method.versions)]
+        with contextlib.ExitStack() as files:
+            writers = [files.enter_context(sound_writer(place, self.sound.format)) for place in (path, *kept)]
             floating = self.sound.format.subtype_for(path.suffix.lower()) in ("FLOAT", "DOUBLE")
             for block, deviation in self._blocks():
-                append(block if floating else rounded_off(block))
+                for append, version in zip(writers, block, strict=True):
+                    append(version if floating else rounded_off(version))
                 if deviation.shape[2]:
                     deviations.append(deviation.astype(np.float16))
         if deviations:
@@ -94,7 +98,7 @@ class Enhancement(Result):
             report.sound(flac(wave, self.rate), name)
 
     def _blocks(self) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
-        """The result in chunks, each with its deviation; notes measures and the excerpt on the way."""
+        """The result in chunks of all versions, each with its deviation; notes measures and the excerpt on the way."""
         import numpy as np
 
         from ornstein.datasets.audio import Sound
@@ -111,12 +115,12 @@ class Enhancement(Result):
 
         assert isinstance(self.sound, Sound)
         for block, deviation in self._enhancer.run(drawn(), self.rate, self._loudness):
-            was = np.concatenate(held, axis=1)
-            held[:] = [was[:, block.shape[1] :]]
-            was = was[:, : block.shape[1]]
-            before, after, at = before + _energy(was), after + _energy(block), at + block.shape[1]
+            was, length = np.concatenate(held, axis=1), block.shape[2]
+            held[:] = [was[:, length:]]
+            was = was[:, :length]
+            before, after, at = before + _energy(was), after + _energy(block[0]), at + length
             if self._heard() < EXCERPT:
-                self._excerpt.append((was, block))
+                self._excerpt.append((was, block[0]))
             yield block, deviation
         assert at == self.sound.samples, f"{at} samples were made of {self.sound.samples}"
         self._tell(before, after)
@@ -158,9 +162,8 @@ class SpeechSimulation(Result):
         super().__init__()
         self.format, self.rate = clean.format, clean.format.rate
         self.noisy, self.target = simulate_recording(clean, noise, room, **options)
-        self._target_path = target_path
         if target_path is not None:
-            outputs.check_target(target_path, (".flac", ".wav", ".ogg", ".mp3"), overwrite=True)
+            self.further = {Path(target_path): (".flac", ".wav", ".ogg", ".mp3")}
         from ornstein.domains.speech.measures import si_sdr
 
         self.measures = {"si_sdr": float(si_sdr(self.noisy[0], self.target[0]))}
@@ -170,8 +173,7 @@ class SpeechSimulation(Result):
 
         with sound_writer(path, self.format) as append:
             append(self.noisy)
-        if self._target_path is not None:
-            place = Path(self._target_path)
+        for place in self.further:
             with outputs.staged(place, overwrite=True) as staging, sound_writer(staging, self.format) as append:
                 append(self.target)
 

@@ -52,8 +52,12 @@ class Loudness:
 
 class Method(Protocol):
     """What enhances a chunk: waves (channels, samples) at the model's rate and level, and the chunk's number, give waves
-    of that shape and the deviation of their samples as spectra (channels, bins, frames), of no frames where there is none.
+    (versions, channels, samples), the first of them the result, and the deviation of its samples as spectra (channels,
+    bins, frames), of no frames where there is none.
     """
+
+    @property
+    def versions(self) -> int: ...
 
     def __call__(self, noisy: Array, number: int) -> tuple[Array, Array]: ...
 
@@ -69,6 +73,8 @@ class Bridge:
         samples: posterior samples whose mean is the result, at least 1.
         seed: of the noise between steps; one step has none.
         precision: "fp32", "bf16" or "fp16", of the network's arithmetic.
+        keep: give the samples after their mean as further versions.
+        at_once: how many samples of channels go through the network together, at least 1; it changes memory and time only.
     """
 
     denoiser: SpeechDenoiser
@@ -77,21 +83,36 @@ class Bridge:
     samples: int = 1
     seed: int = 0
     precision: str = "bf16"
+    keep: bool = False
+    at_once: int = 8
     spectrogram: Spectrogram = field(default_factory=Spectrogram)
+
+    @property
+    def versions(self) -> int:
+        return 1 + self.samples * self.keep
 
     @torch.no_grad()
     def __call__(self, noisy: Array, number: int) -> tuple[Array, Array]:
         device = next(self.denoiser.parameters()).device
         channels, n = len(noisy), self.samples
         y = self.spectrogram.forward(torch.from_numpy(noisy).to(device)).repeat_interleave(n, dim=0)
-        task = torch.full((len(y),), self.task, device=device)
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        noise = KeyedNoise(self.seed, [number * len(y) + i for i in range(len(y))])
         # One sample is the flow's, which has no noise; several differ by theirs.
         solver = Exponential(order=1, stochasticity=0.0 if n == 1 else 1.0)
-        with torch.autocast(device.type, kind, enabled=kind is not None):
-            x0 = sample(self.denoiser, solver=solver, steps=self.steps, grid=Uniform(), y=y, noise=noise, task=task)
-        waves = self.spectrogram.inverse(x0, noisy.shape[1]).unflatten(0, (channels, n)).mean(1).cpu().numpy()
+        made = []
+        for first in range(0, len(y), self.at_once):
+            some = y[first : first + self.at_once]
+            keyed = KeyedNoise(self.seed, [number * len(y) + first + i for i in range(len(some))])
+            task = torch.full((len(some),), self.task, device=device)
+            with torch.autocast(device.type, kind, enabled=kind is not None):
+                made.append(
+                    sample(
+                        self.denoiser, solver=solver, steps=self.steps, grid=Uniform(), y=some, noise=keyed, task=task
+                    )
+                )
+        x0 = torch.cat(made)
+        waves = self.spectrogram.inverse(x0, noisy.shape[1]).unflatten(0, (channels, n)).transpose(0, 1)
+        waves = torch.cat([waves.mean(0, keepdim=True), *([waves] if self.keep else [])]).cpu().numpy()
         if n == 1:
             return waves, np.zeros((channels, self.spectrogram.bins, 0), np.float32)
         drawn = x0.unflatten(0, (channels, n)).float() / self.spectrogram.factor
@@ -107,9 +128,10 @@ class Classical:
     """
 
     function: Callable[[Array], Array]
+    versions: int = 1
 
     def __call__(self, noisy: Array, number: int) -> tuple[Array, Array]:
-        return self.function(noisy), np.zeros((len(noisy), Spectrogram().bins, 0), np.float32)
+        return self.function(noisy)[None], np.zeros((len(noisy), Spectrogram().bins, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -138,8 +160,9 @@ class Enhancer:
             rate: of these, in Hz.
             loudness: of the recording; where it is not yet known, it may go on hearing while `blocks` are drawn.
 
-        Yields: (channels, samples), and the deviation of samples as spectra (channels, bins, frames) of that part, in
-            units of |X|^exponent; empty for one sample.
+        Yields: (versions, channels, samples), the first version the result and the others its samples where they are
+            kept; and their deviation as spectra (channels, bins, frames) of that part, in units of |X|^exponent, empty
+            for one sample.
         """
         length, shared = CHUNK * rate, OVERLAP * rate
         # Halfway between the ends of two neighbours the older gives way to the newer; what lies near an end is not used.
@@ -149,29 +172,33 @@ class Enhancer:
         for number, (chunk, last) in enumerate(_chunks(blocks, length, shared)):
             made, deviation = self._chunk(chunk, rate, loudness.value, number)
             if tail is not None:
-                over = min(shared, made.shape[1])
-                made[:, :over] = (1 - fade[:over]) * tail[:, :over] + fade[:over] * made[:, :over]
-            keep = made.shape[1] if last else length - shared
-            tail = made[:, keep:]
+                over = min(shared, made.shape[-1])
+                made[..., :over] = (1 - fade[:over]) * tail[..., :over] + fade[:over] * made[..., :over]
+            keep = made.shape[-1] if last else length - shared
+            tail = made[..., keep:]
             frames = deviation.shape[2] if last else round(keep / rate * RATE / HOP)
-            yield made[:, :keep], deviation[:, :, :frames]
+            yield made[..., :keep], deviation[:, :, :frames]
             if self.progress is not None:
                 self.progress((number * (length - shared) + keep) / rate)
 
     def _chunk(self, chunk: Array, rate: int, loudness: float, number: int) -> tuple[Array, Array]:
-        """One chunk (channels, samples), alone."""
-        low = resampled(chunk, rate, RATE)
+        """One chunk (channels, samples), alone, in every version."""
         if loudness <= 0 or not chunk.any():
-            return chunk.copy(), np.zeros((len(chunk), 1, 0), np.float32)
+            silent = np.zeros((len(chunk), 1, 0), np.float32)
+            return np.repeat(chunk[None], self.method.versions, axis=0), silent
+        low = resampled(chunk, rate, RATE)
         gain = np.float32(REFERENCE / loudness)
         made, deviation = self.method(low * gain, number)
-        enhanced = made / gain
-        out = resampled(enhanced, RATE, rate)[:, : chunk.shape[1]]
-        if rate != RATE and not self.wide:
-            # What the way to the model's rate and back loses: exact where nothing is to be removed.
-            lost = chunk - resampled(low, RATE, rate)[:, : chunk.shape[1]]
-            out = out + _top_gain(low, enhanced, chunk.shape[1], rate) * lost
-        return (self.mix * out + (1 - self.mix) * chunk).astype(np.float32), deviation
+        # What the way to the model's rate and back loses: exact where nothing is to be removed.
+        above = rate != RATE and not self.wide
+        lost = chunk - resampled(low, RATE, rate)[:, : chunk.shape[1]] if above else None
+        versions = []
+        for enhanced in made / gain:
+            out = resampled(enhanced, RATE, rate)[:, : chunk.shape[1]]
+            if lost is not None:
+                out = out + _top_gain(low, enhanced, chunk.shape[1], rate) * lost
+            versions.append((self.mix * out + (1 - self.mix) * chunk).astype(np.float32))
+        return np.stack(versions), deviation
 
 
 def _chunks(blocks: Iterable[Array], length: int, shared: int) -> Iterator[tuple[Array, bool]]:

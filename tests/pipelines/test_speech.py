@@ -229,3 +229,22 @@ def test_pipe_needs_both_ends(ornstein, tmp_path):
     code, _, err = ornstein("speech", "simulate", "-", "-o", "-")
     assert code == 2
     assert "name files" in err
+
+
+def test_a_target_that_is_there_is_kept_unless_overwriting(tmp_path, ornstein):
+    clean, target = recording(tmp_path / "c.wav"), tmp_path / "t.wav"
+    target.write_bytes(b"mine")
+    line = ["speech", "simulate", str(clean), "-o", str(tmp_path / "n.wav"), "--target", str(target)]
+    assert ornstein(*line)[0] == 2
+    assert target.read_bytes() == b"mine" and not (tmp_path / "n.wav").exists()
+    assert ornstein(*line, "--overwrite")[0] == 0
+    assert soundfile.info(target).frames == soundfile.info(clean).frames
+
+
+def test_kept_samples_are_written_beside_the_result(tmp_path, ornstein, model):
+    source = recording(tmp_path / "in.wav")
+    line = ["speech", "enhance", str(source), "-o", str(tmp_path / "out.wav"), "--model", model]
+    assert ornstein(*line, "--keep-samples")[0] == 2
+    assert ornstein(*line, "--steps", "2", "--samples", "2", "--keep-samples")[0] == 0
+    frames = soundfile.info(source).frames
+    assert [soundfile.info(tmp_path / f"out-sample-{n}.wav").frames for n in (1, 2)] == [frames, frames]

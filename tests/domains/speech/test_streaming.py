@@ -18,7 +18,7 @@ def run(enhancer, wave, rate, block=None):
     block = block or rate
     blocks = (wave[:, i : i + block] for i in range(0, wave.shape[1], block))
     parts = list(enhancer.run(blocks, rate, loudness))
-    return np.concatenate([part for part, _ in parts], axis=1), [deviation for _, deviation in parts]
+    return np.concatenate([part[0] for part, _ in parts], axis=1), [deviation for _, deviation in parts]
 
 
 def noise(rate, channels, seconds, seed=0):
@@ -124,3 +124,20 @@ def test_prediction_error_takes_late_echoes_away():
     echo[:640] = 0  # later than 40 ms, which is what it predicts
     heard = (speech + 0.05 * np.convolve(speech[0], echo)[None, :64_000]).astype(np.float32)
     assert si_sdr(prediction_error(heard)[0], speech[0]) > si_sdr(heard[0], speech[0]) + 0.5
+
+
+def test_kept_samples_have_the_result_as_their_mean_however_many_go_through_at_once():
+    wave = noise(16_000, 2, 9.5)
+    denoiser = build(TINY, 0.1).eval()
+    with torch.no_grad():
+        denoiser.network.last.weight.normal_(std=0.1)  # an untrained model would ignore the noise
+    loudness = Loudness()
+    loudness.add(wave, 16_000)
+    made = []
+    for at_once in (1, 8):
+        bridge = Bridge(denoiser, steps=3, samples=3, keep=True, precision="fp32", at_once=at_once)
+        made.append(np.concatenate([part for part, _ in Enhancer(bridge).run([wave], 16_000, loudness)], axis=2))
+    assert made[0].shape == (4, *wave.shape)
+    np.testing.assert_allclose(made[0], made[1], atol=1e-5)
+    np.testing.assert_allclose(made[0][0], made[0][1:].mean(0), atol=1e-5)
+    assert np.abs(made[0][1] - made[0][2]).max() > 1e-3
