@@ -385,7 +385,7 @@ def start(
 
 def _held(paths: Mapping[str, CategoricalPath], x: States, known: States | None) -> dict[str, Tensor]:
     """The state, in which what is known on masked paths is data."""
-    given = {name: known[name] for name in known or {} if isinstance(paths[name], Masked)}
+    given = {name: value for name, value in (known or {}).items() if isinstance(paths[name], Masked)}
     return {
         name: torch.where(given[name] >= 0, given[name], value) if name in given else value for name, value in x.items()
     }
