@@ -1,5 +1,6 @@
 """How far two sets of graphs are apart: squared maximum mean discrepancies of what is counted in them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def compare(
 
     Returns:
         `mmd_KERNEL_STATISTIC`, and with `train` also `floor_KERNEL_STATISTIC`, `ratio_KERNEL_STATISTIC` and
-        `ratio_KERNEL_mean`.
+        `ratio_KERNEL_mean` over those statistics that have a floor; NaN where there is none.
     """
     found = {}
     for kernel in KERNELS:
@@ -118,13 +119,13 @@ def compare(
             value = found[f"mmd_{kernel}_{name}"] = mmd(name, made[name], reference[name], kernel)
             if train is not None:
                 floor = found[f"floor_{kernel}_{name}"] = mmd(name, train[name], reference[name], kernel)
-                # Where all agree to rounding (a tree has no triangle in either set) there is nothing to divide by.
-                ratio = value / floor if floor > 1e-12 else (1.0 if value <= 1e-12 else float("inf"))
-                found[f"ratio_{kernel}_{name}"] = ratio
-                ratios.append((ratio, floor > 1e-12))
+                # Where train and test agree to rounding (no tree has a triangle) there is nothing to divide by. The kernel of
+                # total variations is not positive definite, so that a floor can even be below 0.
+                found[f"ratio_{kernel}_{name}"] = value / floor if floor > 1e-12 else math.nan
+                ratios.append(found[f"ratio_{kernel}_{name}"])
         if ratios:
-            counted = [ratio for ratio, informative in ratios if informative or ratio != 1.0]
-            found[f"ratio_{kernel}_mean"] = float(np.mean(counted)) if counted else 1.0
+            counted = [ratio for ratio in ratios if not math.isnan(ratio)]
+            found[f"ratio_{kernel}_mean"] = float(np.mean(counted)) if counted else math.nan
     return found
 
 
