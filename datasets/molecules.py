@@ -11,8 +11,8 @@ from rdkit import Chem, rdBase
 from torch import Tensor
 
 BONDS = ("none", "single", "double", "triple")
-_RDKIT_BONDS = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
-_BOND_NUMBERS = {bond: number for number, bond in enumerate(_RDKIT_BONDS) if bond is not None}
+_RDKIT_BONDS = (Chem.BondType.ZERO, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+_BOND_NUMBERS = {bond: number for number, bond in enumerate(_RDKIT_BONDS) if number}
 
 
 class NotAGraph(ValueError):

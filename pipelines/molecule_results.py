@@ -209,7 +209,7 @@ def grid(molecules: "Sequence[Chem.Mol]", texts: Sequence[str], columns: int = 6
     columns = min(columns, len(molecules))
     rows = -(-len(molecules) // columns)
     canvas = rdMolDraw2D.MolDraw2DCairo(columns * size, rows * size, size, size)
-    canvas.drawOptions().legendFontSize = 13
+    canvas.drawOptions().legendFontSize = 13  # type: ignore[assignment]
     canvas.DrawMolecules([Chem.Mol(m) for m in molecules], legends=[text[:32] for text in texts])
     canvas.FinishDrawing()
     drawn: bytes = canvas.GetDrawingText()

@@ -30,8 +30,8 @@ def embed(molecule: Chem.Mol, seed: int = 0) -> Embedded:
     """
     solid = Chem.AddHs(molecule)
     parameters = rdDistGeom.ETKDGv3()
-    parameters.randomSeed = seed % 2**31
-    parameters.maxIterations = 30
+    parameters.randomSeed = seed % 2**31  # type: ignore[assignment]
+    parameters.maxIterations = 30  # type: ignore[assignment]
     with rdBase.BlockLogs():
         found = rdDistGeom.EmbedMolecule(solid, parameters)
     if found < 0:

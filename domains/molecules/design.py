@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from rdkit import Chem
 from torch import Tensor
 
 from ornstein.core.discrete.decoding import sample_valued
@@ -136,17 +137,17 @@ def draw(
             name: x.expand(len(items), -1).to(device) for name, x in (("nodes", held_nodes), ("edges", held_edges))
         }
         known = {name: torch.where(masks[name], x, UNKNOWN) for name, x in known.items()}
-    settings = {"steps": steps or model.steps, "seed": seed, "items": list(items), "known": known}
+    steps, sampler = steps or model.steps, sampler or model.sampler
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     try:
         with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
             if wish.objective is None or wish.candidates == 1:
-                x = sample(model.denoiser, masks, sampler or model.sampler, **settings)
+                x = sample(model.denoiser, masks, sampler, steps=steps, seed=seed, items=list(items), known=known)
             else:
                 value = _Value(model.vocabulary, mask, wish)
                 x = sample_valued(
-                    model.denoiser, masks, value, sampler or model.sampler, candidates=wish.candidates, alpha=wish.alpha,
-                    span=(0.0, 0.75), **settings,
+                    model.denoiser, masks, value, sampler, steps=steps, seed=seed, items=list(items), known=known,
+                    candidates=wish.candidates, alpha=wish.alpha, span=(0.0, 0.75),
                 )  # fmt: skip
     except ValueError as error:
         raise UsageError(f"this model cannot be sampled so: {error}", "leave --solver to the model") from error
@@ -166,7 +167,7 @@ class _Value:
         raw = assemble_batch(x["nodes"], unpack(x["edges"], nodes), mask, self._vocabulary)
         return torch.tensor([self._one(molecule, final) for molecule in raw], dtype=torch.float64)
 
-    def _one(self, raw: object, final: bool) -> float:
+    def _one(self, raw: Chem.Mol, final: bool) -> float:
         objective = self._wish.objective
         assert objective is not None
         attempt = _with_parts(judge(raw), self._wish.parts)

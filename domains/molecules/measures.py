@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import QED, Crippen, Descriptors, rdFingerprintGenerator, rdMolDescriptors
+from rdkit.Chem import QED, Descriptors, rdFingerprintGenerator, rdMolDescriptors
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 from rdkit.Chem.Scaffolds import MurckoScaffold
 from scipy.stats import wasserstein_distance
@@ -16,9 +16,10 @@ BITS, RADIUS = 1024, 2
 FEWEST_RINGS = 2
 """Scaffolds of fewer rings do not count in their similarity."""
 
+_RDKIT: dict[str, Callable[[Chem.Mol], float]] = dict(Descriptors.descList)
 PROPERTIES: dict[str, Callable[[Chem.Mol], float]] = {
-    "MolWt": Descriptors.MolWt,
-    "MolLogP": Crippen.MolLogP,
+    "MolWt": _RDKIT["MolWt"],
+    "MolLogP": _RDKIT["MolLogP"],
     "TPSA": rdMolDescriptors.CalcTPSA,
     "QED": QED.qed,
     "RingCount": rdMolDescriptors.CalcNumRings,

@@ -121,5 +121,5 @@ def hold(parts: Sequence[Part], nodes: int) -> tuple[Tensor, Tensor]:
 
 def _pattern(whole: Chem.Mol) -> Chem.Mol:
     parameters = Chem.AdjustQueryParameters.NoAdjustments()
-    parameters.makeDummiesQueries = True
+    parameters.makeDummiesQueries = True  # type: ignore[assignment]
     return Chem.AdjustQueryProperties(whole, parameters)
