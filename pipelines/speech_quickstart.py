@@ -7,7 +7,8 @@ from ornstein.pipelines import speech
 from ornstein.pipelines.console import Console
 from ornstein.pipelines.quickstart import Demonstration
 from ornstein.pipelines.report import Report
-from ornstein.pipelines.speech_results import Enhancement, flac, spectrograms
+from ornstein.pipelines.speech_pictures import flac, spectrograms
+from ornstein.pipelines.speech_results import Enhancement
 
 RATE, SECONDS, SNR = 16_000, 12.0, 3.0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ornstein.pipelines import outputs
 from ornstein.pipelines.results import Result
+from ornstein.pipelines.speech_pictures import EXCERPT, flac, spectrograms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from ornstein.datasets.audio import Sound
     from ornstein.domains.speech.streaming import Enhancer
     from ornstein.pipelines.report import Report
-
-EXCERPT = 15.0
-"""Seconds of a recording that a report shows and plays."""
 
 LITTLE_LEFT = -12.0
 """dB of the recording's energy below which hardly anything in it was speech."""
@@ -184,41 +182,6 @@ class SpeechSimulation(Result):
         report.section("The recording").picture(spectrograms(waves, self.rate, names), "The first seconds.")
         for wave, name in zip(waves, names):
             report.sound(flac(wave, self.rate), name)
-
-
-def spectrograms(waves: "list[np.ndarray]", rate: int, titles: list[str]) -> Any:
-    """A figure of waves (samples,) as spectrograms in dB, one below the other, on one scale."""
-    import numpy as np
-    from scipy import signal
-
-    from ornstein.pipelines.report import figure
-
-    made = figure(9, 2.3 * len(waves))
-    panels = np.atleast_1d(made.subplots(len(waves), 1, sharex=True))
-    levels = []
-    for wave in waves:
-        frequency, time, power = signal.spectrogram(wave, rate, nperseg=max(256, rate // 40), noverlap=None)
-        levels.append(10 * np.log10(power + 1e-14))
-    white = max(float(level.max()) for level in levels)
-    for panel, level, title in zip(panels, levels, titles):
-        panel.pcolormesh(
-            time, frequency / 1000, level, vmin=white - 80, vmax=white, cmap="magma", shading="nearest", rasterized=True
-        )
-        panel.set_ylabel("kHz")
-        panel.set_title(title, loc="left", fontsize=10)
-    panels[-1].set_xlabel("s")
-    return made
-
-
-def flac(wave: "np.ndarray", rate: int) -> bytes:
-    """A wave (samples,) as the bytes of a FLAC file of 16 bits."""
-    import io
-
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave.clip(-1, 1), rate, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
 
 
 class _Bandwidth:
