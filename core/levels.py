@@ -1,15 +1,12 @@
 """A denoiser in the units of its data: x_t / a = x0 + sigma z, in which papers on particles and densities are written."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.grids import Explicit, Grid, Karras, times_of
-from ornstein.core.noise import KeyedNoise
-from ornstein.core.solvers.solver import Noise
 
 
 class Levels:
@@ -68,16 +65,26 @@ class Levels:
         """D, by which sigma^2 falls in the step from time number i."""
         return self.sigma[i] ** 2 - self.sigma[i + 1] ** 2
 
+    def kernel(self, i: int, error: Callable[[float], float] | None = None) -> tuple[float, float]:
+        """The step p(x_r | x) from time number i as N(q x + (1 - q) x0_hat, v I): q and v,
+
+            q = (sigma_after / sigma)^2,     v = D q + (1 - q)^2 error(sigma)^2.
+
+        Args:
+            error: of x0_hat by sigma, root mean square of a value, both in the data's units: exact for round Gaussians. None
+                takes 0, which is the ancestral step, right where steps are small.
+
+        Source: Ho, Jain, Abbeel (2020), Denoising diffusion probabilistic models, arXiv:2006.11239 (its beta-tilde); Bao et
+        al. (2022), Analytic-DPM, arXiv:2201.06503 (the error's share).
+        """
+        q = (self.sigma[i + 1] / self.sigma[i]) ** 2
+        share = 0.0 if error is None else (1 - q) * error(self.sigma[i])
+        return q, self.variance(i) * q + share**2
+
     def state(self, i: int, x: Tensor) -> Tensor:
         """x_t = a x + b y, (rows, ...)."""
         x_t = self.a[i] * x
         return x_t if self._y is None else x_t + self.b[i] * self._y
-
-
-def uniform(noise: Noise | KeyedNoise, step: int, rows: int, device: torch.device) -> Tensor:
-    """One number in (0, 1) for each row, (rows,) float64, of the keyed noise of that step."""
-    draw = noise(step, torch.Size((rows, 1)), torch.float64, device)
-    return torch.special.ndtr(draw[:, 0])
 
 
 def log_normal(x: Tensor, variance: float) -> Tensor:

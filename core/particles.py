@@ -5,7 +5,7 @@ edges of a graph. Each problem has its own particles, which never meet those of 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -117,6 +117,34 @@ def resample(state: State, log_weights: Tensor, u: Tensor, threshold: float = 0.
     indices = torch.where(needy, systematic(log_weights, u), stay)
     mean = torch.logsumexp(log_weights.nan_to_num(nan=-math.inf), dim=1, keepdim=True) - math.log(n)
     return take(state, indices), torch.where(needy, mean, log_weights)
+
+
+def feynman_kac(
+    x: Tensor,
+    look: Callable[[int, Tensor], tuple[Mapping[str, Tensor], Tensor]],
+    move: Callable[[int, Mapping[str, Tensor]], tuple[Tensor, Tensor]],
+    steps: int,
+    uniforms: Callable[[int], Tensor],
+    threshold: float = 0.5,
+) -> Particles:
+    """Sequential Monte Carlo: at each step particles are looked at, weighed, resampled where weights have spread, and moved.
+
+    Args:
+        x: the particles at the start, (problems, particles, ...).
+        look: (i, x) -> what the move needs of x, as tensors (problems, particles, ...), and a gain of the log-weights
+            (problems, particles).
+        move: (i, what was looked at and went on, with x itself as "x") -> the new x, and a gain of their log-weights.
+        steps: how many.
+        uniforms: i -> one number in (0, 1) for each problem, (problems,).
+        threshold: share of the particles that their effective number falls below before they are resampled.
+    """
+    log_weights = torch.zeros(x.shape[:2], dtype=torch.float64, device=x.device)
+    for i in range(steps):
+        seen, gain = look(i, x)
+        kept, log_weights = resample({**seen, "x": x}, log_weights + gain, uniforms(i), threshold)
+        x, gain = move(i, kept)
+        log_weights = log_weights + gain
+    return Particles(x, log_weights)
 
 
 def _inverse(log_weights: Tensor, position: Tensor) -> Tensor:

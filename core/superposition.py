@@ -150,9 +150,8 @@ def product(
         shape: (problems, ...) of one sample for each problem, real.
         particles: of each problem, at least 1.
         exponents: b_i, of a sum above 0; all 1 by default.
-        errors: for each denoiser its root-mean-square error by sigma, both in the data's units (`error_curve`), with which
-            v_i = D r + (1 - r)^2 error^2, r = (sigma_after / sigma)^2, is exact for round Gaussians; without it
-            the kernels are those of small steps, and the result is a little too narrow for the number of steps.
+        errors: of each denoiser by sigma, see `Levels.kernel`: no error of the steps is left for round Gaussians. Without them
+            the result is a little too narrow for the number of steps.
         steps: evaluations of each denoiser for each particle.
         threshold: particles are resampled where their effective number falls below this share of them.
         grid, seed, dtype, device, y, conditions: as for `sample`, y and conditions (problems, ...); the grid ends with noise left.
@@ -170,7 +169,6 @@ def product(
     total = sum(b)
     if len(b) != len(denoisers) or not total > 0:
         raise ValueError(f"{len(denoisers)} denoisers need as many exponents, of a sum above 0, not {b}")
-    errors = errors or [lambda sigma: 0.0] * len(denoisers)
     y, conditions = _each(y, particles), {name: _each(value, particles) for name, value in conditions.items()}
     ladder = _ladder(denoisers, grid, steps, y, conditions)
     one, problems, device = ladder[0], shape[0], torch.device(device)
@@ -188,8 +186,8 @@ def product(
         scores = [levels.score(i, flat).reshape(size) for levels in ladder]
         if i == 0:  # at the most noise x0_hat is the data's mean
             center = x.mean(1, keepdim=True) + start * torch.stack(scores).mean(0).mean(1, keepdim=True)
-        variance, ratio = one.variance(i), (one.sigma[i + 1] / one.sigma[i]) ** 2
-        spread = [variance * ratio + ((1 - ratio) * error(one.sigma[i])) ** 2 for error in errors]
+        variance = one.variance(i)
+        spread = [one.kernel(i, error)[1] for error in errors or [None] * len(b)]
         precision = sum(e / v for e, v in zip(b, spread, strict=True)) - (total - 1) / variance - tau[i + 1]
         if not precision > 0:
             raise ValueError(f"exponents {b} make no density of the kernels at noise level {one.sigma[i]:.3g}")
