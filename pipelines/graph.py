@@ -143,5 +143,8 @@ def _draw(model: Any, name: str, items: range, settings: dict[str, Any]) -> "lis
     from ornstein.datasets.graphs import from_batch
     from ornstein.domains.graphs.generation import generate as drawn
 
-    _, edges, mask = drawn(model, name, items, **settings)
+    try:
+        _, edges, mask = drawn(model, name, items, **settings)
+    except ValueError as error:
+        raise UsageError(f"this model cannot be sampled so: {error}", "leave --solver to the model") from error
     return from_batch(edges, mask)

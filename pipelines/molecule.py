@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 WRITTEN = (".smi", ".sdf", ".csv")
 PILOT = 64
 """Attempts without goals, by which the goals' values are weighed and a target is judged."""
+ROUND = 4
+"""Batches between two signs of progress; within them attempts of one size go together."""
 MOST_TRIES = 20
 """Attempts for each molecule that --until-valid makes at most."""
 
@@ -238,8 +240,8 @@ def _attempts(
     limit, valid = count * (MOST_TRIES if until_valid else 1), 0
     while len(made) < limit and not (until_valid and valid >= count):
         more = 2 * (count - valid) if until_valid else limit - len(made)
-        numbers = range(len(made), min(limit, len(made) + min(size, more)))
-        made += draw(model, numbers, wish, **settings)
+        numbers = range(len(made), min(limit, len(made) + min(ROUND * size, more)))
+        made += draw(model, numbers, wish, batch=size, **settings)
         valid = sum(attempt.valid for attempt in made)
         if progress is not None:
             progress(min(valid if until_valid else len(made), count), count)

@@ -20,6 +20,8 @@ from ornstein.domains.molecules.attempts import Attempt, judge, refuse, repaired
 from ornstein.domains.molecules.objectives import Objective
 from ornstein.domains.molecules.parts import UNKNOWN, Part, hold
 
+GUIDED = (0.0, 0.75)
+"""The times in which goals choose: before, the likeliest molecule says nothing of what will come out."""
 SIZES = 2048
 """The stream of the numbers that choose sizes, apart from those of the samplers."""
 
@@ -103,6 +105,7 @@ def draw(
     seed: int = 0,
     device: str | torch.device = "cpu",
     precision: str = "fp32",
+    batch: int = 256,
 ) -> list[Attempt]:
     """One attempt for each item; an item's attempt does not depend on the others.
 
@@ -118,41 +121,63 @@ def draw(
         seed: at least 0.
         device: where the model is.
         precision: of the network: `fp32`, `bf16` or `fp16`.
+        batch: attempts at a time; those of equal size go together.
 
     Raises:
         UsageError: for a size that the model does not make, or a sampler that its paths do not allow.
         InputError: where a user's function fails.
     """
-    device = torch.device(device)
-    law = allowed_sizes(model, wish)
+    law = allowed_sizes(model, wish).cumsum(0)
     uniform = KeyedUniform(seed, [int(item) for item in items])(0, (len(items), 1), SIZES)[:, 0]
-    counts = torch.searchsorted(law.cumsum(0), uniform.clamp(max=float(law.cumsum(0)[-1]) - 1e-12), right=True)
-    nodes = int(counts.max())
-    mask = node_mask(counts, nodes).to(device)
-    masks = {"nodes": mask, "edges": pair_mask(mask)}
-    known = None
-    if wish.parts:
-        held_nodes, held_edges = hold(wish.parts, nodes)
-        known = {
-            name: x.expand(len(items), -1).to(device) for name, x in (("nodes", held_nodes), ("edges", held_edges))
-        }
-        known = {name: torch.where(masks[name], x, UNKNOWN) for name, x in known.items()}
-    steps, sampler = steps or model.steps, sampler or model.sampler
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    try:
-        with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            if wish.objective is None or wish.candidates == 1:
-                x = sample(model.denoiser, masks, sampler, steps=steps, seed=seed, items=list(items), known=known)
-            else:
-                value = _Value(model.vocabulary, mask, wish)
-                x = sample_valued(
-                    model.denoiser, masks, value, sampler, steps=steps, seed=seed, items=list(items), known=known,
-                    candidates=wish.candidates, alpha=wish.alpha, span=(0.0, 0.75),
-                )  # fmt: skip
-    except ValueError as error:
-        raise UsageError(f"this model cannot be sampled so: {error}", "leave --solver to the model") from error
-    raw = assemble_batch(x["nodes"], unpack(x["edges"], nodes), mask, model.vocabulary)
-    return [_with_parts(judge(molecule), wish.parts) for molecule in raw]
+    counts = torch.searchsorted(law, uniform.clamp(max=float(law[-1]) - 1e-12), right=True)
+    run = _Run(model, wish, steps or model.steps, sampler or model.sampler, seed, torch.device(device), precision)
+    attempts: list[Attempt | None] = [None] * len(items)
+    for part in counts.argsort(descending=True, stable=True).split(batch):
+        for i, attempt in zip(part.tolist(), run([int(items[i]) for i in part.tolist()], counts[part])):
+            attempts[i] = attempt
+    return [attempt for attempt in attempts if attempt is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """How attempts are drawn; called with their numbers and sizes."""
+
+    model: MoleculeModel
+    wish: Wish
+    steps: int
+    sampler: Sampler
+    seed: int
+    device: torch.device
+    precision: str
+
+    def __call__(self, items: list[int], counts: Tensor) -> list[Attempt]:
+        denoiser, wish, nodes = self.model.denoiser, self.wish, int(counts.max())
+        mask = node_mask(counts, nodes).to(self.device)
+        masks = {"nodes": mask, "edges": pair_mask(mask)}
+        known = None
+        if wish.parts:
+            held = dict(zip(("nodes", "edges"), hold(wish.parts, nodes)))
+            known = {
+                name: torch.where(masks[name], x.to(self.device).expand(len(items), -1), UNKNOWN)
+                for name, x in held.items()
+            }
+        dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        try:
+            with torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+                if wish.objective is None or wish.candidates == 1:
+                    x = sample(
+                        denoiser, masks, self.sampler, steps=self.steps, seed=self.seed, items=items, known=known
+                    )
+                else:
+                    value = _Value(self.model.vocabulary, mask, wish)
+                    x = sample_valued(
+                        denoiser, masks, value, self.sampler, steps=self.steps, seed=self.seed, items=items, known=known,
+                        candidates=wish.candidates, alpha=wish.alpha, span=GUIDED,
+                    )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(f"this model cannot be sampled so: {error}", "leave --solver to the model") from error
+        raw = assemble_batch(x["nodes"], unpack(x["edges"], nodes), mask, self.model.vocabulary)
+        return [_with_parts(judge(molecule), wish.parts) for molecule in raw]
 
 
 class _Value:

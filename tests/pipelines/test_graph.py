@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from ornstein.core.checkpoints import save_model
-from ornstein.datasets.graphs import as_graphs, write_graphs
+from ornstein.datasets.graphs import as_graphs, read_graphs, write_graphs
 from ornstein.pipelines import graph
+
+REAL_DRAW = graph._draw
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,37 @@ def random_graphs(monkeypatch):
     monkeypatch.setattr(graph, "_load", lambda folder, device: None)
     monkeypatch.setattr(graph, "_most_nodes", lambda model, name: 9)
     monkeypatch.setattr(graph, "_draw", draw)
+
+
+@pytest.fixture
+def untrained(tmp_path, monkeypatch):
+    """A real model of two sets with fresh weights, read as users' models are."""
+    from ornstein.domains.graphs import generation
+
+    architecture = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2, "product": 2, "expansion": 1.0, "walks": 2}
+    denoiser = generation.build(architecture, [0.2, 0.7])
+    card = {
+        "domain": "graph", "architecture": architecture, "sets": ["thin", "dense"], "densities": [0.2, 0.7],
+        "sizes": [[0.0] * 8 + [1.0], [0.0] * 5 + [0.5, 0.5]], "sampler": {}, "steps": 3,
+    }  # fmt: skip
+    save_model(tmp_path / "model", denoiser.network.state_dict(), card)
+    monkeypatch.setattr(graph, "_load", generation.load_generator)
+    monkeypatch.setattr(graph, "_most_nodes", lambda model, name: model.largest(name))
+    monkeypatch.setattr(graph, "_draw", REAL_DRAW)
+    return tmp_path / "model"
+
+
+def test_model_of_a_folder_is_read_and_sampled(tmp_path, untrained, ornstein):
+    edges = {}
+    for name in ("thin", "dense"):
+        words = ("graph", "generate", "-o", tmp_path / f"{name}.json", "-n", 30, "--model", f"{untrained}:{name}")
+        code, _, err = ornstein(*words)
+        assert code == 0, err
+        made = read_graphs(tmp_path / f"{name}.json")
+        edges[name] = np.mean([len(g.edges) / (g.nodes * (g.nodes - 1) / 2) for g in made])
+    assert {g.nodes for g in made} == {5, 6}
+    assert edges["thin"] < 0.4 < edges["dense"]  # each set has its own noise; the weights have learnt nothing
+    assert ornstein(*words[:-2], "--overwrite", *words[-2:], "--solver", "first-hitting")[0] == 2
 
 
 def test_written_graphs_are_networkx_node_links(tmp_path, checkpoint, ornstein):

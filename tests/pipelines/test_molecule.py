@@ -195,3 +195,23 @@ def test_targets_and_ranges_are_read_from_words_and_values():
             read_targets(wrong)
     with pytest.raises(UsageError):
         molecule.generate(atoms="a-b")
+
+
+def test_model_of_a_folder_is_read_and_sampled(tmp_path, standin, monkeypatch, ornstein):
+    from ornstein.core.checkpoints import save_model
+    from ornstein.domains.molecules import generation
+
+    architecture = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2, "product": 2, "expansion": 1.0, "walks": 2}
+    frequencies = {"nodes": [0.7, 0.1, 0.1, 0.1], "edges": [0.7, 0.2, 0.05, 0.05]}
+    denoiser = generation.build(architecture, generation.paths_from("marginal", "cosine", frequencies))
+    card = {
+        "domain": "molecule", "architecture": architecture, "path": "marginal", "schedule": "cosine", "steps": 3,
+        "frequencies": frequencies, "vocabulary": standin.ATOMS.to_json(), "sizes": [0, 0, 0.5, 0.5], "sampler": {},
+    }  # fmt: skip
+    save_model(tmp_path / "model", denoiser.network.state_dict(), card)
+    monkeypatch.setattr(molecule, "_load", generation.load_generator)
+    words = ("molecule", "generate", "-o", tmp_path / "m.smi", "-n", 20, "--model", tmp_path / "model")
+    code, _, err = ornstein(*words, "--scaffold", "CO", "--maximise", "qed", "--candidates", 2)
+    assert code == 0, err
+    made = read_molecules(tmp_path / "m.smi")
+    assert made.attempts == 20 and all("O" in smiles and "C" in smiles for smiles in made.smiles)
