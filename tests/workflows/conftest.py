@@ -50,8 +50,9 @@ class Study:
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
+def study(tmp_path, request):
+    """A copy of the workflow of the domain after which the test file is called."""
     from ornstein.pipelines import workflow
 
-    workflow.init("mri", str(tmp_path / "study"))
+    workflow.init(request.path.stem.removeprefix("test_"), str(tmp_path / "study"))
     return Study(tmp_path / "study")
