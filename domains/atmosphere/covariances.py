@@ -146,10 +146,12 @@ def wave_power(fields: np.ndarray, periodic: bool = False) -> np.ndarray:
 
 
 def spectrum_of_coarse(fields: np.ndarray, grid: Grid) -> Spectrum:
-    """The spectrum of fine fields as their averages over coarse cells tell it, extrapolated beyond the cells by its slope.
+    """The spectrum of fine fields as their averages over coarse cells tell it, extrapolated beyond the cells by a slope.
 
-    The averages' power is divided by what averaging leaves of a wave, sinc^2 along each axis. The slope of the
-    extrapolation lies between -5 and -2.5 (temperature, wind and humidity aloft and at the surface: -8/3 to -4).
+    Waves up to 0.7 of the shortest count, above which the averages alias; what averaging leaves of a wave, sinc^2 along
+    each axis, is put back. The slope is that of least squares over the shorter half (in the logarithm) of these waves, drawn
+    to -3.3 as a hundred waves at that slope would, and kept between -5 and -2.5 (densities of temperature, wind and
+    humidity: -8/3 to -4).
 
     Args:
         fields: anomalies of the coarse fields, (..., rows, columns), without gaps.
@@ -158,18 +160,26 @@ def spectrum_of_coarse(fields: np.ndarray, grid: Grid) -> Spectrum:
     power = wave_power(fields, grid.periodic)
     rows, columns = grid.shape
     j = np.arange(columns)
-    turns = (j + 1) // 2 / columns if grid.periodic else j / (2 * columns)  # cycles per cell, up to 1/2
-    left = (np.sinc(np.arange(rows) / (2 * rows))[:, None] * np.sinc(turns)[None]) ** 2
-    fitted = Spectrum.fit([power / np.maximum(left, 0.2)], [grid])
-    knots, logs = np.array(fitted.knots), np.array(fitted.power)
-    upper = knots > knots[-1] - np.log(4.0)
-    slope = float(np.polyfit(knots[upper], logs[upper], 1)[0]) if upper.sum() > 2 else -3.5
-    slope = float(np.clip(slope, -5.0, -2.5))
-    beyond = knots[-1] + np.log(np.array([2.0, 8.0, 32.0]))
-    start = float(logs[upper].mean() + slope * (knots[-1] - knots[upper].mean()))
-    return Spectrum(
-        (*fitted.knots, *beyond.tolist()), (*fitted.power, *(start + slope * (beyond - knots[-1])).tolist())
-    )
+    down = np.arange(rows) / (2 * rows)  # cycles per cell, up to 1/2
+    along = (j + 1) // 2 / columns if grid.periodic else j / (2 * columns)
+    left = (np.sinc(down)[:, None] * np.sinc(along)[None]) ** 2
+    use = (down[:, None] <= 0.35) & (along[None] <= 0.35)
+    if use.sum() < 4:
+        use = np.ones_like(use)
+    fitted = Spectrum.fit([power / left], [grid], [use])
+    log_k = np.log(np.maximum(wavenumbers(grid), 1e-9))
+    short = use & (power > 0) & (log_k > (fitted.knots[0] + fitted.knots[-1]) / 2)
+    slope = -3.3
+    if short.any():
+        x, y = log_k[short] - log_k[short].mean(), np.log(power[short] / left[short])
+        count = len(np.reshape(fields, (-1, rows * columns))) * short.sum()
+        own = float((x * y).sum() / max((x**2).sum(), 1e-9))
+        slope += (np.clip(own, -5.0, -2.5) - slope) * count / (count + 100)
+    last = fitted.knots[-1]
+    upper = np.array(fitted.knots) > last - np.log(2.0)
+    level = float((np.array(fitted.power)[upper] - slope * np.array(fitted.knots)[upper]).mean())
+    beyond = last + np.log(np.array([2.0, 8.0, 32.0]))
+    return Spectrum((*fitted.knots, *beyond.tolist()), (*fitted.power, *(level + slope * beyond).tolist()))
 
 
 def regional(anomalies: Tensor, grid: Grid, radius: float = 48.0, weight: float = 0.6) -> Modes:

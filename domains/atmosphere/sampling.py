@@ -45,9 +45,14 @@ class ByChannel(nn.Module):
         f = None if features is None else features.expand(batch, -1, -1, -1, -1).reshape(len(h), -1, rows, columns)
         halo = min(self.halo, columns) if self.periodic else 0
         if halo:
-            h, f = (None if v is None else torch.cat([v[..., -halo:], v, v[..., :halo]], -1) for v in (h, f))
+            h = _wrapped(h, halo)
+            f = None if f is None else _wrapped(f, halo)
         out = self.network(h, label.repeat_interleave(channels), features=f)
         return self.strength * out[..., halo : halo + columns].reshape(x.shape)
+
+
+def _wrapped(x: Tensor, halo: int) -> Tensor:
+    return torch.cat([x[..., -halo:], x, x[..., :halo]], -1)
 
 
 @dataclass(frozen=True)
