@@ -12,7 +12,13 @@ from ornstein.pipelines.options import Device
 from ornstein.pipelines.runtime import choose_device
 from ornstein.pipelines.signature import Option
 
-TRAINERS = {"mri": "ornstein.pipelines.mri:train_model", "speech": "ornstein.pipelines.speech:train_model"}
+TRAINERS = {
+    "atmosphere": "ornstein.pipelines.atmosphere:train_model",
+    "graph": "ornstein.pipelines.graph:train_model",
+    "molecule": "ornstein.pipelines.molecule:train_model",
+    "mri": "ornstein.pipelines.mri:train_model",
+    "speech": "ornstein.pipelines.speech:train_model",
+}
 """For each domain the function that takes (settings, device, log) and gives the folder of the model."""
 
 

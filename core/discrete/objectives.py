@@ -27,6 +27,7 @@ def cross_entropy_loss(
     t: Tensor,
     generator: torch.Generator,
     weights: Mapping[str, float] | None = None,
+    paths: Mapping[str, CategoricalPath] | None = None,
     **conditions: Tensor,
 ) -> Tensor:
     """The mean over positions of -log p(x0 | x_t), weighed as the path says, and summed over the tensors of the state.
@@ -37,6 +38,7 @@ def cross_entropy_loss(
         t: times (batch,), float64 in (0, 1].
         generator: of the noise.
         weights: of the tensors, by name; 1 where it says nothing.
+        paths: of this batch, where they are not the denoiser's own.
 
     Returns:
         (batch,), float32.
@@ -44,7 +46,7 @@ def cross_entropy_loss(
     Source: Vignac et al. (2022), DiGress, arXiv:2209.14734, eq. 2 (its lambda is the weight of the edges, 5); on masked paths Sahoo et
     al. (2024), arXiv:2406.07524, eq. 10.
     """
-    paths = paths_of(model)
+    paths = paths_of(model) if paths is None else paths
     x_t = noised(paths, x0, masks, t, generator)
     logits = model(x_t, t, masks, **conditions)
     total = torch.zeros(len(t), device=t.device)

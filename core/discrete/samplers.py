@@ -38,7 +38,7 @@ class Sampler(ABC):
     def evaluations(self, steps: int, positions: int) -> int:
         """How often the denoiser is called, at most, for items of so many positions in all."""
 
-    def refuse(self, paths: Mapping[str, CategoricalPath]) -> None:  # noqa: B027
+    def refuse(self, paths: Mapping[str, CategoricalPath]) -> None:  # noqa: B027 (most allow all)
         """Raises ValueError where the paths do not allow this sampler."""
 
     @abstractmethod

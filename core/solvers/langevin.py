@@ -19,7 +19,7 @@ Predictor = Literal["euler-maruyama", "reverse-diffusion", "ancestral"]
 StepSize = Literal["noise-level", "norm"]
 
 
-class _Step(NamedTuple):
+class CorrectedStep(NamedTuple):
     """The weights of (x, x0, y) in s times the score (None where s = 0), s, and the predictor's of (x, x0, y) and of z."""
 
     score: tuple[float, float, float] | None
@@ -100,7 +100,7 @@ class PredictorCorrector(Solver):
         refuse_unless_gaussian(self, denoiser.path)
         assert y is not None or not denoiser.path.drifts, f"{denoiser.path} drifts to y, which is missing"
         x, draws, conditions = state.x, self.corrections + 1, conditions or {}
-        plan = per_item(lambda times: self._plan(denoiser.path, times), times, x)
+        plan = per_item(lambda times: self.plan(denoiser.path, times), times, x)
         evaluate = denoiser.along(times[:-1])
 
         for i in range(state.step, len(plan)):
@@ -110,7 +110,7 @@ class PredictorCorrector(Solver):
                 of_x, of_x0, of_y = step.score
                 score = combine(x, of_x, (of_x0,), (evaluate[i](x, y, **conditions),), y, of_y)
                 z = noise(i * draws + k + 1, x.shape, x.dtype, x.device)
-                x = self._correct(x, score, z, step.s)
+                x = self.correct(x, score, z, step.s)
             x0 = evaluate[i](x, y, **conditions)
             of_x, of_x0, of_y = step.predictor
             x = combine(x, of_x, (of_x0,), (x0,), y, of_y)
@@ -120,7 +120,7 @@ class PredictorCorrector(Solver):
                 callback(State(i + 1, x, x0))
         return x
 
-    def _correct(self, x: Tensor, score: Tensor, z: Tensor, s: float | Tensor) -> Tensor:
+    def correct(self, x: Tensor, score: Tensor, z: Tensor, s: float | Tensor) -> Tensor:
         """One Langevin step; `score` is s times the score, so that sqrt(eps / 2) / s = snr |z| / |score| in its terms."""
         if self.step_size == "noise-level":
             root: Tensor | float = self.snr
@@ -132,7 +132,7 @@ class PredictorCorrector(Solver):
             root = (self.snr * ratio.sqrt()).to(x.real.dtype).reshape(-1, *[1] * (x.ndim - 1))
         return x + score * (2 * s * root**2) + z * (2 * s * self.noise_scale * root)
 
-    def _plan(self, path: Path, times: Tensor) -> list[_Step]:
+    def plan(self, path: Path, times: Tensor) -> list[CorrectedStep]:
         """The coefficients of every step, in float64."""
         ancestral = make_plan(Exponential(1, stochasticity=1.0), path, times).steps
         c = path.coefficients(times)
@@ -150,5 +150,5 @@ class PredictorCorrector(Solver):
                     keep, shift, variance = 1 - f * (t - r), -w * (t - r), g_square * (t - r)
                 gain = variance / s**2
                 weights, z = (keep - gain, gain * a, shift + gain * b), math.sqrt(variance)
-            plan.append(_Step((-1 / s, a / s, b / s) if s > 0 else None, s, weights, z))
+            plan.append(CorrectedStep((-1 / s, a / s, b / s) if s > 0 else None, s, weights, z))
         return plan

@@ -1,0 +1,277 @@
+"""Training a model of molecular graphs from a configuration."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ornstein.core.checkpoints import load_tensors, save_model, write_json
+from ornstein.core.configuration import from_mapping
+from ornstein.core.discrete.denoisers import NetworkCategorical
+from ornstein.core.discrete.objectives import cross_entropy_loss
+from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.noise import key
+from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.objectives import stratified
+from ornstein.datasets.graph_table import GraphTable, state
+from ornstein.domains.molecules.generation import SCHEDULES, build, paths_from, sampler_from
+
+BONDS = 4
+"""Edge types: none, single, double, triple."""
+KINDS = ("marginal", "masked", "uniform")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where molecules come from.
+
+    Args:
+        path: a file of SMILES: .smi, .csv, .tsv or .parquet, also .gz; or a folder that `prepare` wrote.
+        column: of a table.
+        limit: at most so many molecules, drawn at random; 0 for all.
+        atoms: the most heavy atoms; larger ones are left out; 0 for any.
+    """
+
+    path: str
+    column: str = ""
+    limit: int = 0
+    atoms: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.limit, self.atoms) < 0:
+            raise ValueError("limit and atoms must be at least 0")
+
+
+@dataclass(frozen=True)
+class MoleculeConfiguration:
+    """Everything that makes a molecule model; `ornstein train` reads it from YAML.
+
+    Args:
+        output: folder of the model; the prepared data and the training state go to its sub-folder `training`.
+        name: of the model.
+        data: the molecules to learn from.
+        path: what noise is: "marginal", "masked" or "uniform".
+        schedule: "linear" or "cosine".
+        width, edge_width, depth, heads, product, expansion: of the graph transformer.
+        walks: steps of the random walks that it sees.
+        edge_weight: weight of the edges' cross-entropy, above 0; that of the nodes is 1.
+        late: times are drawn as u^late, u uniform, above 0; above 1 there are more of them near the data.
+        batch: molecules a step, at least 1.
+        sampler: fields of `Ancestral`, or {name: first-hitting}; what serves the model best.
+        steps: sampling steps, at least 1.
+        training: see `TrainingSettings`.
+        card: free text for the model card: data, licence, limits.
+
+    Raises:
+        ValueError: for a value outside its range, by its name.
+    """
+
+    output: str
+    name: str
+    data: Source
+    path: str = "marginal"
+    schedule: str = "cosine"
+    width: int = 128
+    edge_width: int = 32
+    depth: int = 6
+    heads: int = 8
+    product: int = 8
+    expansion: float = 2.0
+    walks: int = 10
+    edge_weight: float = 5.0
+    late: float = 1.0
+    batch: int = 512
+    sampler: dict[str, str] = field(default_factory=dict)
+    steps: int = 50
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    card: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path not in KINDS or self.schedule not in SCHEDULES:
+            raise ValueError(f"path is one of {', '.join(KINDS)}; schedule one of {', '.join(SCHEDULES)}")
+        if min(self.width, self.edge_width, self.depth, self.heads, self.product, self.batch, self.steps) < 1:
+            raise ValueError("width, edge_width, depth, heads, product, batch and steps must be at least 1")
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads}: do not divide width {self.width}")
+        if self.walks < 2 or min(self.expansion, self.edge_weight, self.late) <= 0:
+            raise ValueError("walks must be at least 2; expansion, edge_weight and late above 0")
+        try:
+            sampler_from(self.sampling)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"sampler {self.sampler}: {error}") from None
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What `build` makes the network of."""
+        names = ("width", "edge_width", "depth", "heads", "product", "expansion", "walks")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The sampler for the card, its numbers as numbers."""
+        words = ("name", "kernel")
+        return {n: v if n in words or v == "infinity" else float(v) for n, v in self.sampler.items()}
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "MoleculeConfiguration":
+        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
+
+        Raises:
+            UsageError: for what is not a configuration, by the name of the field.
+        """
+        try:
+            return from_mapping(cls, values)
+        except UsageError as error:
+            raise UsageError(
+                str(error), error.hint or "See docs/molecules.md for the fields of a molecule model."
+            ) from error
+
+
+def train_from_settings(
+    settings: dict[str, Any], *, device: str | torch.device = "cpu", log: Callable[[str], None] = print
+) -> Path:
+    """Trains a molecule model from the mapping of a configuration file; the folder of the model."""
+    return train_generator(MoleculeConfiguration.parse(settings), device=device, log=log)
+
+
+def prepare(source: Source, folder: Path, log: Callable[[str], None] = print) -> tuple[GraphTable, dict[str, Any]]:
+    """The graphs of a source and the vocabulary, as a card holds it; read from `folder` where they were prepared before.
+
+    Raises:
+        InputError: where no molecule can be read.
+    """
+    import json
+
+    for place in (Path(source.path), folder):
+        if (place / "graphs.safetensors").is_file():
+            return (
+                GraphTable.load(place / "graphs.safetensors"),
+                json.loads((place / "vocabulary.json").read_text(encoding="utf-8")),
+            )
+    if Path(source.path).is_dir():
+        raise InputError(f"data.path {source.path}: holds no graphs.safetensors", "Give a file of SMILES.")
+    # RDKit is asked only here: a machine that trains on prepared data needs none.
+    from ornstein.datasets.molecule_files import read_smiles
+    from ornstein.datasets.molecules import NotAGraph, Vocabulary, parse, to_graph
+
+    rows = read_smiles(source.path, source.column or None)
+    if source.limit and len(rows) > source.limit:
+        chosen = np.random.default_rng(0).permutation(len(rows))[: source.limit]
+        rows = [rows[i] for i in np.sort(chosen)]
+    molecules, wrong = [], []
+    for row, smiles in rows:
+        try:
+            molecules.append((row, parse(smiles)))
+        except ValueError as error:
+            wrong.append(f"row {row}: {error}")
+    if source.atoms:
+        molecules = [(row, m) for row, m in molecules if m.GetNumAtoms() <= source.atoms]
+    if not molecules:
+        raise InputError(f"data.path {source.path}: no molecule can be read", wrong[0] if wrong else "It is empty.")
+    vocabulary = Vocabulary.of(molecule for _, molecule in molecules)
+    graphs = []
+    for row, molecule in molecules:
+        try:
+            graph = to_graph(molecule, vocabulary, check=False)
+        except NotAGraph as error:
+            wrong.append(f"row {row}: {error}")
+            continue
+        ends = np.argwhere(np.triu(graph.edges, 1))
+        graphs.append((graph.nodes, ends, graph.edges[ends[:, 0], ends[:, 1]]))
+    for line in wrong[:20]:
+        log(f"{source.path}: {line}; left out")
+    log(f"{len(graphs)} molecules, {len(wrong)} left out; atoms {vocabulary.describe()}")
+    table = GraphTable.of(graphs)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "vocabulary.json", vocabulary.to_json())
+    table.save(folder / "graphs.safetensors")
+    return table, vocabulary.to_json()
+
+
+def train_generator(
+    configuration: MoleculeConfiguration,
+    *,
+    device: str | torch.device = "cpu",
+    log: Callable[[str], None] = print,
+    stop_after: int | None = None,
+) -> Path:
+    """Trains a molecule model and writes its folder; resumes where it stopped."""
+    c = configuration
+    state_folder = Path(c.output) / "training"
+    table, vocabulary = prepare(c.data, state_folder, log)
+    frequencies = {
+        "nodes": table.node_frequencies(len(vocabulary["atoms"])),
+        "edges": table.edge_frequencies(BONDS),
+    }
+    torch.manual_seed(key(c.training.seed))
+    denoiser = build(c.architecture, paths_from(c.path, c.schedule, frequencies))
+    log(f"{len(table)} graphs, {sum(p.numel() for p in denoiser.parameters()):,} weights")
+
+    def batch(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return table.batch(torch.randint(len(table), (c.batch,), generator=generator).numpy())
+
+    def loss(model: nn.Module, tensors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
+        x0, masks = state(tensors)
+        t = (stratified(len(tensors["mask"]), generator) ** c.late).clamp_min(1e-4).to(tensors["mask"].device)
+        return cross_entropy_loss(model, x0, masks, t, generator, {"edges": c.edge_weight})
+
+    try:
+        average = train(denoiser, batch, loss, c.training, state_folder, device=device, log=log, stop_after=stop_after)
+    except FloatingPointError as error:
+        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
+    assert isinstance(average, NetworkCategorical)
+    if world()[0] == 0:  # one process of several writes the model
+        _save(c, average, vocabulary, frequencies, table.size_law())
+    return Path(c.output)
+
+
+def save_unfinished(configuration: MoleculeConfiguration) -> Path:
+    """Writes the model folder of a training that still goes on, from the moving average at its last checkpoint.
+
+    Raises:
+        ModelError: where there is none yet, or it is of another architecture.
+    """
+    c = configuration
+    folder = Path(c.output) / "training"
+    table, vocabulary = prepare(c.data, folder)
+    frequencies = {
+        "nodes": table.node_frequencies(len(vocabulary["atoms"])),
+        "edges": table.edge_frequencies(BONDS),
+    }
+    denoiser = build(c.architecture, paths_from(c.path, c.schedule, frequencies))
+    tensors = load_tensors(folder / "training.safetensors")
+    average = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
+    try:
+        denoiser.load_state_dict(average)
+    except RuntimeError as error:
+        raise ModelError(f"{c.output}: the checkpoint is of another architecture") from error
+    _save(c, denoiser, vocabulary, frequencies, table.size_law())
+    return Path(c.output)
+
+
+def _save(
+    c: MoleculeConfiguration,
+    denoiser: NetworkCategorical,
+    vocabulary: dict[str, Any],
+    frequencies: dict[str, list[float]],
+    sizes: list[float],
+) -> None:
+    card = {
+        "name": c.name,
+        "domain": "molecule",
+        "architecture": c.architecture,
+        "path": c.path,
+        "schedule": c.schedule,
+        "vocabulary": vocabulary,
+        "frequencies": frequencies,
+        "sizes": sizes,
+        "sampler": c.sampling,
+        "steps": c.steps,
+        "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+        **c.card,
+    }
+    save_model(c.output, denoiser.network.state_dict(), card, dtype=torch.bfloat16)
