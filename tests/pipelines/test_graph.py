@@ -58,15 +58,13 @@ def untrained(tmp_path, monkeypatch):
 
 
 def test_model_of_a_folder_is_read_and_sampled(tmp_path, untrained, ornstein):
-    edges = {}
+    sizes = {}
     for name in ("thin", "dense"):
         words = ("graph", "generate", "-o", tmp_path / f"{name}.json", "-n", 30, "--model", f"{untrained}:{name}")
         code, _, err = ornstein(*words)
         assert code == 0, err
-        made = read_graphs(tmp_path / f"{name}.json")
-        edges[name] = np.mean([len(g.edges) / (g.nodes * (g.nodes - 1) / 2) for g in made])
-    assert {g.nodes for g in made} == {5, 6}
-    assert edges["thin"] < 0.4 < edges["dense"]  # each set has its own noise; the weights have learnt nothing
+        sizes[name] = {graph.nodes for graph in read_graphs(tmp_path / f"{name}.json")}
+    assert sizes == {"thin": {8}, "dense": {5, 6}}
     assert ornstein(*words[:-2], "--overwrite", *words[-2:], "--solver", "first-hitting")[0] == 2
 
 
