@@ -6,7 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Records:
         rows: the row of each.
         problems: rows that cannot be read.
         blank: number of rows that are left empty, as generators do for attempts that failed.
+        names: canonical non-isomeric SMILES, where they alone were asked for; there are no molecules then.
     """
 
     name: str
@@ -57,16 +58,17 @@ class Records:
     rows: list[int]
     problems: list[Problem] = field(default_factory=list)
     blank: int = 0
+    names: list[str] = field(default_factory=list)
 
     @property
     def attempts(self) -> int:
         """Rows in all."""
-        return len(self.molecules) + len(self.problems) + self.blank
+        return len(self.rows) + len(self.problems) + self.blank
 
     @property
     def smiles(self) -> list[str]:
         """Canonical non-isomeric SMILES, one a molecule."""
-        return [canonical(molecule) for molecule in self.molecules]
+        return self.names or [canonical(molecule) for molecule in self.molecules]
 
     @property
     def warnings(self) -> list[str]:
@@ -76,24 +78,25 @@ class Records:
         return told + ([f"{self.name}: {more} more rows cannot be read"] if more else [])
 
 
-def open_molecules(source: Any, column: str | None = None, name: str = "molecules") -> Records:
+def open_molecules(source: Any, column: str | None = None, name: str = "molecules", names: bool = False) -> Records:
     """The molecules of whatever a user has.
 
     Args:
         source: a file (see `read_molecules`), or a sequence of SMILES and RDKit molecules; None or "" is blank.
         column: of a table.
         name: what an error calls a sequence.
+        names: keep the SMILES alone: of a million molecules they take a hundredth of the memory.
 
     Raises:
         InputError: for a file that cannot be read, or where no row is a molecule.
     """
     if isinstance(source, (str, Path)):
-        return read_molecules(source, column)
+        return read_molecules(source, column, names)
     rows = ((i, one if one is not None else "") for i, one in enumerate(source, 1))
-    return _records(name, rows)
+    return _records(name, rows, names)
 
 
-def read_molecules(path: str | Path, column: str | None = None) -> Records:
+def read_molecules(path: str | Path, column: str | None = None, names: bool = False) -> Records:
     """The molecules of a file, those that can be read.
 
     `.smi`, `.smiles`, `.txt`: one SMILES a line, what follows a blank is its name. `.csv`, `.tsv`, `.parquet`: a column
@@ -102,13 +105,14 @@ def read_molecules(path: str | Path, column: str | None = None) -> Records:
     Args:
         path: the file.
         column: of a table; by default one of `COLUMNS`.
+        names: see `open_molecules`.
 
     Raises:
         InputError: for a file that cannot be read, has no such column, or no molecule at all.
     """
     path, kind = _known(path, READ)
     with _told(path, kind):
-        return _records(str(path), _sdf(path) if kind in SDF else _texts(path, kind, column))
+        return _records(str(path), _sdf(path) if kind in SDF else _texts(path, kind, column), names)
 
 
 def read_smiles(path: str | Path, column: str | None = None) -> list[tuple[int, str]]:
@@ -169,7 +173,7 @@ def _told(path: Path, kind: str) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read as {kind}: {reason}", "is the file whole?") from None
 
 
-def _records(name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]]) -> Records:
+def _records(name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]], names: bool) -> Records:
     made = Records(name, [], [])
     blank = 0
     for row, one in rows:
@@ -180,14 +184,18 @@ def _records(name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]]) ->
             blank += 1
             continue
         try:
-            made.molecules.append(parse(one) if isinstance(one, str) else _clean(one))
+            molecule = parse(one) if isinstance(one, str) else _clean(one)
+            if names:
+                made.names.append(canonical(molecule))
+            else:
+                made.molecules.append(molecule)
             made.rows.append(row)
         except ValueError as error:
             made.problems.append(Problem(row, one if isinstance(one, str) else "", str(error)))
-    if not made.molecules and not blank:
+    if not made.rows and not blank:
         first = f": {made.problems[0]}" if made.problems else ""
         raise InputError(f"{name}: holds no molecule{first}", "give SMILES, one a line, a table or an SDF")
-    return Records(name, made.molecules, made.rows, made.problems, blank)
+    return replace(made, blank=blank)
 
 
 def _clean(molecule: Chem.Mol) -> Chem.Mol:

@@ -124,8 +124,6 @@ def generate(
         wish = _with_goals(plain, Objective(goals, scales), candidates or 8)
     attempts = _attempts(loaded, wish, n, until_valid, max_memory, settings, progress)
     made = MoleculeGeneration(attempts, goals, pilot, wanted=n if until_valid else None, seed=seed, repair=repair)
-    if wish.objective is not None:
-        made.measures["objective_calls"] = wish.objective.calls
     made.model = chosen.identity
     return made
 
@@ -156,7 +154,7 @@ def evaluate(
     from ornstein.domains.molecules.measures import measure
 
     ours, theirs = open_molecules(result, column, "result"), open_molecules(reference, column, "reference")
-    learned = None if train is None else open_molecules(train, column, "train")
+    learned = None if train is None else open_molecules(train, column, "train", names=True)
     judged = [judge(molecule) for molecule in ours.molecules]
     good = [attempt for attempt in judged if attempt.valid]
     tried = _tried(result, ours.attempts)

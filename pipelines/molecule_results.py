@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ornstein.pipelines.provenance import hash_input
 from ornstein.pipelines.results import Result
 
 if TYPE_CHECKING:
@@ -42,15 +43,22 @@ class MoleculeGeneration(Result):
         repair: bool = False,
     ) -> None:
         from ornstein.domains.molecules.attempts import counts
-        from ornstein.domains.molecules.objectives import value_of
 
         super().__init__()
         self.attempts, self._goals, self._seed = list(attempts), list(goals), seed
         self._pilot = [attempt.molecule for attempt in pilot if attempt.valid]
-        self.values = {goal.name: [value_of(goal, m) for m in self.molecules] for goal in self._goals}
+        self.values = {
+            goal.name: [goal.value(a.molecule, a.smiles) for a in self.attempts if a.valid] for goal in self._goals
+        }
         self._flat: list[dict[str, Any]] = []
+        programs = [
+            goal.name.rpartition(":")[0] for goal in self._goals if goal.name.rpartition(":")[0].endswith(".py")
+        ]
+        self._programs = [entry for file in dict.fromkeys(programs) for entry in hash_input(file)]
         self.measures = counts(self.attempts, repair)
         self._tell_goals()
+        if self._goals:
+            self.measures["objective_calls"] = max(len(goal.known) for goal in self._goals)
         if wanted is not None and len(self.molecules) < wanted:
             self.warnings.append(
                 f"--until-valid stopped after {len(self.attempts)} attempts with {len(self.molecules)} of {wanted} valid"
@@ -68,12 +76,13 @@ class MoleculeGeneration(Result):
 
     @property
     def record(self) -> dict[str, Any]:
-        """The sidecar's content, with the attempts that failed."""
+        """The sidecar's content, with the attempts that failed, and the user's programs among the inputs."""
         invalid = [{"index": i, "reason": a.reason} for i, a in enumerate(self.attempts) if not a.valid]
         more: dict[str, Any] = {"invalid": invalid}
         if self._flat:
             more["without_coordinates"] = self._flat
-        return super().record | more
+        said = super().record
+        return said | {"inputs": said["inputs"] + self._programs} | more
 
     def write(self, path: Path) -> None:
         from ornstein.datasets.molecule_files import write_sdf, write_smi, write_table
@@ -88,14 +97,12 @@ class MoleculeGeneration(Result):
 
     def describe(self, report: "Report") -> None:
         """Pictures of the first different molecules and, where there are goals, how their values moved."""
-        from ornstein.domains.molecules.objectives import value_of
-
         first = self._best()
         if first:
             order = "The best of all" if self._goals else "The first different ones"
             report.section("Molecules").picture(grid([m for m, _ in first], [text for _, text in first]), f"{order}.")
         for goal in self._goals:
-            before = [value_of(goal, molecule) for molecule in self._pilot]
+            before = [goal.value(molecule) for molecule in self._pilot]
             if before and self.values[goal.name]:
                 caption = f"{goal.name} with the goal, and without it in {len(before)} molecules."
                 report.picture(histogram(before, self.values[goal.name], goal.name, goal.target), caption)
@@ -113,11 +120,11 @@ class MoleculeGeneration(Result):
         """Measures of the goals, and a warning for a target that nothing reached."""
         import numpy as np
 
-        from ornstein.domains.molecules.objectives import spreads, value_of
+        from ornstein.domains.molecules.objectives import spreads
 
         for goal, spread in zip(self._goals, spreads(self._goals, self._pilot)):
             values = np.array([v for v in self.values[goal.name] if np.isfinite(v)])
-            before = np.array([v for v in (value_of(goal, m) for m in self._pilot) if np.isfinite(v)])
+            before = np.array([v for v in map(goal.value, self._pilot) if np.isfinite(v)])
             if len(before):
                 self.measures[f"{goal.name}_without_goal"] = float(before.mean())
             if not len(values):

@@ -171,8 +171,9 @@ def measure(
     return found
 
 
-def _tanimoto(a: np.ndarray, b: np.ndarray, block: int = 1024) -> Iterator[np.ndarray]:
-    """Similarities in blocks of rows, (block, len(b)); two empty fingerprints are alike."""
+def _tanimoto(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
+    """Similarities in blocks of rows, (block, len(b)), of 64 MiB or so; two empty fingerprints are alike."""
+    block = max(1, 2**24 // max(len(b), 1))
     size_a, size_b = a.sum(1), b.sum(1)
     for first in range(0, len(a), block):
         both = a[first : first + block] @ b.T

@@ -68,17 +68,37 @@ def user_function(place: str) -> Score:
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """One thing that is wanted.
+    """One thing that is wanted. It is asked about each molecule once: a program of the user's may take its time.
 
     Args:
         name: the descriptor's name, or `file.py:function`.
         of: its value for a molecule.
         target: the value to be reached; None to make it as large as can be.
+        known: the values that it gave, by canonical SMILES.
     """
 
     name: str
     of: Score
     target: float | None = None
+    known: dict[str, float] = field(default_factory=dict)
+
+    def value(self, molecule: Chem.Mol, smiles: str | None = None) -> float:
+        """The value of a sanitised molecule as a finite number, NaN where it is not finite.
+
+        Raises:
+            InputError: where a user's function fails or gives no number.
+        """
+        name = canonical(molecule) if smiles is None else smiles
+        if name not in self.known:
+            try:
+                value = float(self.of(molecule))
+            except Exception as error:
+                raise InputError(
+                    f"{self.name} failed for {name}: {type(error).__name__}: {error}",
+                    "return a number, NaN where a molecule has none",
+                ) from error
+            self.known[name] = value if math.isfinite(value) else math.nan
+        return self.known[name]
 
     def __str__(self) -> str:
         return f"maximise {self.name}" if self.target is None else f"{self.name} = {self.target:g}"
@@ -141,7 +161,7 @@ class Objective:
         """The score of a sanitised molecule; NaN where a goal has none."""
         name = canonical(molecule) if smiles is None else smiles
         if name not in self._known:
-            parts = [value_of(goal, molecule) for goal in self.goals]
+            parts = [goal.value(molecule, name) for goal in self.goals]
             self._known[name] = sum(
                 (value if goal.target is None else -abs(value - goal.target)) / scale
                 for goal, value, scale in zip(self.goals, parts, self.scales)
@@ -150,27 +170,11 @@ class Objective:
         return self._known[name]
 
 
-def value_of(goal: Goal, molecule: Chem.Mol) -> float:
-    """A goal's value of a molecule as a finite number, NaN where it is not finite.
-
-    Raises:
-        InputError: where a user's function fails or gives no number.
-    """
-    try:
-        value = float(goal.of(molecule))
-    except Exception as error:
-        raise InputError(
-            f"{goal.name} failed for {canonical(molecule)}: {type(error).__name__}: {error}",
-            "return a number, NaN where a molecule has none",
-        ) from error
-    return value if math.isfinite(value) else math.nan
-
-
 def spreads(goals: Sequence[Goal], molecules: Sequence[Chem.Mol]) -> list[float]:
     """The standard deviation of each goal's value among molecules, 1 where there is none: the scale of an `Objective`."""
     made = []
     for goal in goals:
-        values = np.array([value_of(goal, molecule) for molecule in molecules])
+        values = np.array([goal.value(molecule) for molecule in molecules])
         values = values[np.isfinite(values)]
         spread = float(values.std()) if len(values) > 1 else 0.0
         made.append(spread if spread > 1e-9 else 1.0)

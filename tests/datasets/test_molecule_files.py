@@ -47,6 +47,8 @@ def test_bad_rows_are_named_and_the_rest_goes_on(tmp_path):
     assert found.smiles == ["CCO", "CC"] and found.rows == [1, 5]
     assert [problem.row for problem in found.problems] == [2, 4]
     assert found.blank == 1 and found.attempts == 5
+    names = open_molecules(tmp_path / "m.smi", names=True)
+    assert (names.smiles, names.molecules, names.attempts) == (["CCO", "CC"], [], 5)
     assert "m.smi: row 2 ('C(C')" in found.warnings[0] and "valence" in found.warnings[1]
 
 

@@ -110,6 +110,7 @@ def test_function_of_the_users_own_is_maximised(tmp_path, checkpoint):
     file.write_text("def nitrogens(m):\n    return sum(a.GetSymbol() == 'N' for a in m.GetAtoms())\n")
     made = make(checkpoint, n=8, maximise=f"{file}:nitrogens", candidates=6)
     (name,) = made.values
+    assert [Path(entry["path"]).name for entry in made.record["inputs"]] == ["mine.py"]
     assert made.measures[f"{name}_mean"] > made.measures[f"{name}_without_goal"] + 0.5
 
 

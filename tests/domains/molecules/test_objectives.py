@@ -70,6 +70,14 @@ def test_objective_weighs_goals_and_counts_each_molecule_once():
     assert spreads([atoms, Goal("one", lambda m: 1.0)], [BENZENE, ETHANOL]) == [1.5, 1.0]
 
 
+def test_a_goal_is_asked_about_each_molecule_once():
+    asked = []
+    goal = Goal("counted", lambda m: asked.append(m) or 1.0)
+    for smiles in ("CCO", "OCC", "CC", "CCO"):
+        assert goal.value(Chem.MolFromSmiles(smiles)) == 1
+    assert len(asked) == len(goal.known) == 2
+
+
 def test_area_under_the_top_counts_how_soon():
     assert area_under_top([1.0] * 10, calls=10, top=1) == 1
     assert area_under_top([0.0, 1.0], calls=4, top=1) == 0.75
