@@ -12,43 +12,43 @@ def pair_count(nodes: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def pair_nodes(nodes: int) -> tuple[Tensor, Tensor]:
-    """The first and the second node of every pair, each (pairs,), first < second.
+def pair_nodes(nodes: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """The first and the second node of every pair, each (pairs,), first < second; kept on each device.
 
     Pairs are ordered by their second node, (0, 1), (0, 2), (1, 2), (0, 3), ...: adding nodes adds pairs at the end, so that
     a pair's place does not depend on the padding.
     """
-    second, first = torch.tril_indices(nodes, nodes, -1)
+    second, first = torch.tril_indices(nodes, nodes, -1, device=device)
     return first, second
 
 
 @lru_cache(maxsize=256)
-def pair_index(nodes: int) -> Tensor:
+def pair_index(nodes: int, device: torch.device | str = "cpu") -> Tensor:
     """The place of the pair of nodes i and j, (nodes, nodes); on the diagonal the number of pairs, one past the last."""
-    first, second = pair_nodes(nodes)
-    index = torch.full((nodes, nodes), pair_count(nodes))
-    index[first, second] = index[second, first] = torch.arange(pair_count(nodes))
+    first, second = pair_nodes(nodes, device)
+    index = torch.full((nodes, nodes), pair_count(nodes), device=device)
+    index[first, second] = index[second, first] = torch.arange(pair_count(nodes), device=device)
     return index
 
 
 def pack(edges: Tensor) -> Tensor:
     """(batch, pairs, ...) of a symmetric (batch, n, n, ...), whose diagonal is not read."""
-    first, second = pair_nodes(edges.shape[1])
-    return edges[:, first.to(edges.device), second.to(edges.device)]
+    first, second = pair_nodes(edges.shape[1], edges.device)
+    return edges[:, first, second]
 
 
 def unpack(pairs: Tensor, nodes: int) -> Tensor:
     """The symmetric (batch, n, n, ...) of (batch, pairs, ...), its diagonal 0."""
     assert pairs.shape[1] == pair_count(nodes), f"{pairs.shape[1]} pairs of {nodes} nodes"
     padded = torch.cat([pairs, pairs.new_zeros(len(pairs), 1, *pairs.shape[2:])], dim=1)
-    index = pair_index(nodes).to(pairs.device)
+    index = pair_index(nodes, pairs.device)
     return padded.index_select(1, index.flatten()).unflatten(1, (nodes, nodes))
 
 
 def pair_mask(mask: Tensor) -> Tensor:
     """Which pairs exist, bool (batch, pairs), of which nodes do, bool (batch, n)."""
-    first, second = pair_nodes(mask.shape[1])
-    return mask[:, first.to(mask.device)] & mask[:, second.to(mask.device)]
+    first, second = pair_nodes(mask.shape[1], mask.device)
+    return mask[:, first] & mask[:, second]
 
 
 def node_mask(sizes: Tensor, nodes: int) -> Tensor:

@@ -14,15 +14,18 @@ from ornstein.core.configuration import from_mapping
 from ornstein.core.discrete.denoisers import NetworkCategorical
 from ornstein.core.discrete.objectives import cross_entropy_loss
 from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.joint import NetworkJoint
 from ornstein.core.noise import key
 from ornstein.core.training.loop import TrainingSettings, train, world
 from ornstein.core.training.objectives import stratified
 from ornstein.datasets.graph_table import GraphTable, state
 from ornstein.domains.molecules.generation import SCHEDULES, build, paths_from, sampler_from
+from ornstein.domains.molecules.score import build as build_score
+from ornstein.domains.molecules.score import score_loss, solver_from
 
 BONDS = 4
 """Edge types: none, single, double, triple."""
-KINDS = ("marginal", "masked", "uniform")
+KINDS = ("marginal", "masked", "uniform", "gaussian")
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,14 @@ class MoleculeConfiguration:
         output: folder of the model; the prepared data and the training state go to its sub-folder `training`.
         name: of the model.
         data: the molecules to learn from.
-        path: what noise is: "marginal", "masked" or "uniform".
-        schedule: "linear" or "cosine".
+        path: what noise is: "marginal", "masked" or "uniform"; or "gaussian", the score-based variant (`score.py`).
+        schedule: "linear" or "cosine"; the score-based variant has its own.
         width, edge_width, depth, heads, product, expansion: of the graph transformer.
         walks: steps of the random walks that it sees.
         edge_weight: weight of the edges' cross-entropy, above 0; that of the nodes is 1.
         late: times are drawn as u^late, u uniform, above 0; above 1 there are more of them near the data.
         batch: molecules a step, at least 1.
-        sampler: fields of `Ancestral`, or {name: first-hitting}; what serves the model best.
+        sampler: fields of `Ancestral`, or {name: first-hitting}, or those of `score.solver_from`; what serves the model best.
         steps: sampling steps, at least 1.
         training: see `TrainingSettings`.
         card: free text for the model card: data, licence, limits.
@@ -100,7 +103,7 @@ class MoleculeConfiguration:
         if self.walks < 2 or min(self.expansion, self.edge_weight, self.late) <= 0:
             raise ValueError("walks must be at least 2; expansion, edge_weight and late above 0")
         try:
-            sampler_from(self.sampling)
+            (solver_from if self.path == "gaussian" else sampler_from)(self.sampling)
         except (TypeError, ValueError) as error:
             raise ValueError(f"sampler {self.sampler}: {error}") from None
 
@@ -112,8 +115,8 @@ class MoleculeConfiguration:
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """The sampler for the card, its numbers as numbers."""
-        words = ("name", "kernel")
+        """The sampler for the card."""
+        words = ("name", "kernel")  # all else is a number
         return {n: v if n in words or v == "infinity" else float(v) for n, v in self.sampler.items()}
 
     @classmethod
@@ -127,7 +130,7 @@ class MoleculeConfiguration:
             return from_mapping(cls, values)
         except UsageError as error:
             raise UsageError(
-                str(error), error.hint or "See docs/molecules.md for the fields of a molecule model."
+                str(error), error.hint or "See docs/discrete.md for the fields of a molecule model."
             ) from error
 
 
@@ -208,22 +211,24 @@ def train_generator(
         "edges": table.edge_frequencies(BONDS),
     }
     torch.manual_seed(key(c.training.seed))
-    denoiser = build(c.architecture, paths_from(c.path, c.schedule, frequencies))
+    denoiser = _fresh(c, frequencies)
     log(f"{len(table)} graphs, {sum(p.numel() for p in denoiser.parameters()):,} weights")
 
     def batch(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         return table.batch(torch.randint(len(table), (c.batch,), generator=generator).numpy())
 
     def loss(model: nn.Module, tensors: dict[str, Tensor], generator: torch.Generator) -> Tensor:
-        x0, masks = state(tensors)
         t = (stratified(len(tensors["mask"]), generator) ** c.late).clamp_min(1e-4).to(tensors["mask"].device)
+        if c.path == "gaussian":
+            return score_loss(model, tensors, t, generator, c.edge_weight)
+        x0, masks = state(tensors)
         return cross_entropy_loss(model, x0, masks, t, generator, {"edges": c.edge_weight})
 
     try:
         average = train(denoiser, batch, loss, c.training, state_folder, device=device, log=log, stop_after=stop_after)
     except FloatingPointError as error:
         raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
-    assert isinstance(average, NetworkCategorical)
+    assert isinstance(average, NetworkCategorical | NetworkJoint)
     if world()[0] == 0:  # one process of several writes the model
         _save(c, average, vocabulary, frequencies, table.size_law())
     return Path(c.output)
@@ -242,7 +247,7 @@ def save_unfinished(configuration: MoleculeConfiguration) -> Path:
         "nodes": table.node_frequencies(len(vocabulary["atoms"])),
         "edges": table.edge_frequencies(BONDS),
     }
-    denoiser = build(c.architecture, paths_from(c.path, c.schedule, frequencies))
+    denoiser = _fresh(c, frequencies)
     tensors = load_tensors(folder / "training.safetensors")
     average = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
     try:
@@ -253,9 +258,15 @@ def save_unfinished(configuration: MoleculeConfiguration) -> Path:
     return Path(c.output)
 
 
+def _fresh(c: MoleculeConfiguration, frequencies: dict[str, list[float]]) -> NetworkCategorical | NetworkJoint:
+    if c.path == "gaussian":
+        return build_score(c.architecture, len(frequencies["nodes"]))
+    return build(c.architecture, paths_from(c.path, c.schedule, frequencies))
+
+
 def _save(
     c: MoleculeConfiguration,
-    denoiser: NetworkCategorical,
+    denoiser: NetworkCategorical | NetworkJoint,
     vocabulary: dict[str, Any],
     frequencies: dict[str, list[float]],
     sizes: list[float],

@@ -131,7 +131,7 @@ def test_a_model_learns_three_molecules(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"path": "gaussian"}, "path"),
+        ({"path": "poisson"}, "path"),
         ({"schedule": "sine"}, "schedule"),
         ({"heads": 3}, "heads"),
         ({"walks": 1}, "walks"),
