@@ -349,10 +349,10 @@ class CoarseFields(_Fields):
                 continue
             units = str(part[name].attrs.get("units", "")) or known.units
             values = self._layout.take(part[name])[..., row, column]
-            stamps = np.atleast_1d(part[axes.time].values) if axes.time in part[name].dims else [np.datetime64("NaT")]
-            if axes.time not in part[name].dims:
-                there = [part[n].values for n in ("valid_time", "time") if n in part.coords and part[n].ndim == 0]
-                stamps = there[:1] or [np.datetime64("1970-01-01")]
+            there = (
+                [axes.time] if axes.time in part[name].dims else [n for n in ("valid_time", "time") if n in part.coords]
+            )
+            stamps = [*np.atleast_1d(part[there[0]].values)] if there else [np.datetime64("1970-01-01")]
             for stamp, rows in zip(stamps, values):
                 for channel, seen in enumerate(rows):
                     pressure = levels[channel] if levels is not None and len(levels) == len(rows) else np.nan

@@ -64,7 +64,7 @@ def plan(
             "--overwrite and --resume contradict each other", "--resume keeps what is there, --overwrite replaces it"
         )
     paths = [Path(source) for source in sources]
-    batch = len(paths) > 1 or any(path.is_dir() for path in paths)
+    batch = len(paths) > 1 or any(_is_folder(path) for path in paths)
     into_folder = batch or (Path(output).is_dir() and bool(paths))
     if not into_folder:
         pairs = [(paths[0] if paths else None, Path(output))]
@@ -99,7 +99,7 @@ def plan(
 def _pairs(paths: list[Path], output: Path, read: Sequence[str], suffix: str) -> list[tuple[Path | None, Path]]:
     pairs: list[tuple[Path | None, Path]] = []
     for path in paths:
-        if not path.is_dir():
+        if not _is_folder(path):
             pairs.append((path, output / (outputs.split_suffix(path)[0] + suffix)))
             continue
         found = sorted(file for file in path.rglob("*") if _is_input(file, path, output, read))
@@ -114,7 +114,18 @@ def _pairs(paths: list[Path], output: Path, read: Sequence[str], suffix: str) ->
 def _is_input(file: Path, folder: Path, output: Path, read: Sequence[str]) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     inside_output = output.resolve() != folder.resolve() and output.resolve() in file.resolve().parents
-    return not hidden and not inside_output and file.name.lower().endswith(tuple(read)) and not file.is_dir()
+    inside_store = any(_is_store(parent) for parent in file.relative_to(folder).parents)
+    readable = file.name.lower().endswith(tuple(read)) and not _is_folder(file)
+    return not hidden and not inside_output and not inside_store and readable
+
+
+def _is_store(path: Path) -> bool:
+    """Whether a path is a zarr store by its name: a folder that is one input."""
+    return path.name.lower().endswith(".zarr")
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not _is_store(path)
 
 
 def _check_collisions(pairs: list[tuple[Path | None, Path]], paths: list[Path]) -> None:

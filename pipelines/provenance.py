@@ -14,7 +14,7 @@ from ornstein.core.errors import InputError
 from ornstein.pipelines.outputs import with_companions
 
 RESEARCH_USE = "research use only, not for clinical decisions"
-LIBRARIES = ("torch", "numpy", "scipy", "h5py", "nibabel", "monai", "finufft")
+LIBRARIES = ("torch", "numpy", "scipy", "h5py", "nibabel", "monai", "finufft", "xarray")
 
 
 @dataclass
@@ -103,7 +103,12 @@ def hash_input(value: Any, name: str = "input") -> list[dict[str, str]]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file. Raises: InputError where it cannot be read."""
+    """SHA-256 of a file; of a zarr folder, of its files' names and checksums. Raises: InputError where it cannot be read."""
+    if path.is_dir() and path.name.lower().endswith(".zarr"):
+        digest = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
+        return digest.hexdigest()
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter, uniform_filter
 from torch import Tensor
 
 from ornstein.core.analytic import GaussianDenoiser
 from ornstein.core.covariances import Covariance
 from ornstein.core.paths import EDM
 from ornstein.datasets.fields import Grid
+from ornstein.domains.atmosphere.baselines import interpolate
 from ornstein.domains.atmosphere.climatology import day_harmonics, low_order
 from ornstein.domains.atmosphere.covariances import Spectrum, Stationary, regional
 from ornstein.domains.atmosphere.operator import Coarsening
@@ -131,8 +133,30 @@ def stationary(
     if gaussian is None:
         gaussian = stationary_gaussian(covariance, len(coarse), fine.periodic)
     size = np.sqrt(np.maximum(wave_ratio(anomalies, covariance, fine, operator), 1e-12))
-    deviation = np.broadcast_to(size[:, None, None], mean.shape).copy()
+    deviation = size[:, None, None] * activity(anomalies, coarse_grid, fine)
     return Background(torch.from_numpy(mean), torch.from_numpy(deviation), gaussian, origin)
+
+
+ACTIVITY = 0.5
+"""How much of the coarse field's unevenness the deviation follows, in the logarithm: between none (0) and all (1)."""
+
+
+def activity(anomalies: np.ndarray, coarse: Grid, fine: Grid) -> np.ndarray:
+    """Where a field is busier than elsewhere: the factor of the deviation, (channels, rows, columns), of mean square 1.
+
+    The shortest scales of the coarse field (what a 3 x 3 mean leaves), squared and smoothed over some cells, to the power
+    ACTIVITY / 2, bilinearly on the fine grid.
+    """
+    if min(coarse.shape) < 4:
+        return np.ones((len(anomalies), *fine.shape))
+    along = "wrap" if coarse.periodic else "nearest"
+    size = (0, 1.5, 1.5)
+    short = anomalies - uniform_filter(anomalies, (1, 3, 3), mode=("nearest", "nearest", along))
+    busy = gaussian_filter(short**2, size, mode=("nearest", "nearest", along))
+    busy = busy / np.maximum(busy.mean((1, 2), keepdims=True), 1e-30)
+    factor = np.clip(busy, 0.05, 20.0) ** (ACTIVITY / 2)
+    made = interpolate(factor, coarse, fine, "bilinear")
+    return made / np.sqrt(np.square(made).mean((1, 2), keepdims=True))
 
 
 def stationary_gaussian(variances: np.ndarray, channels: int, periodic: bool) -> GaussianDenoiser:

@@ -82,6 +82,16 @@ def wavenumbers(grid: Grid) -> np.ndarray:
     return 1000 * np.hypot(ky[:, None], kx[None])
 
 
+def double_cosine(grid: Grid) -> np.ndarray:
+    """cos(2 angle) of each wave's vector from the east, (rows, columns): 1 where it points east, -1 where north."""
+    height, width = grid.kilometres
+    rows, columns = grid.shape
+    ky = np.arange(rows) / (2 * rows * height)
+    j = np.arange(columns)
+    kx = (j + 1) // 2 / (columns * width) if grid.periodic else j / (2 * columns * width)
+    return (kx[None] ** 2 - ky[:, None] ** 2) / np.maximum(kx[None] ** 2 + ky[:, None] ** 2, 1e-30)
+
+
 @dataclass(frozen=True)
 class Spectrum:
     """Power over wavenumber, log-linear between knots, with the last slopes beyond the ends (flat towards 0).
@@ -89,10 +99,13 @@ class Spectrum:
     Args:
         knots: log of the wavenumbers, cycles per 1000 km, ascending.
         power: log of the power density there; its level means nothing, a grid's variances are scaled to mean 1.
+        tilt: what cos(2 angle) adds to `power`, with the angle of the wave vector from the east: below 0 where fields vary
+            more from south to north; none by default.
     """
 
     knots: tuple[float, ...]
     power: tuple[float, ...]
+    tilt: tuple[float, ...] = ()
 
     def variances(self, grid: Grid) -> np.ndarray:
         """The variance of each wave of a grid, (rows, columns), scaled so that a cell's variance is 1 on average."""
@@ -103,6 +116,8 @@ class Spectrum:
         tail = slice(-min(6, len(knots)), None)
         slope = min(float(np.polyfit(knots[tail], power[tail], 1)[0]), -1.0) if len(knots) > 1 else -3.0
         value = np.where(log_k > knots[-1], power[-1] + slope * (log_k - knots[-1]), value)
+        if self.tilt:
+            value = value + np.interp(log_k, self.knots, self.tilt) * double_cosine(grid)
         density = np.exp(value - value.max())
         return density / density.mean()
 
@@ -117,23 +132,29 @@ class Spectrum:
             grids: of each.
             weights: which waves count, like power; all but the mean by default.
         """
-        ks, values = [], []
+        ks, values, angles = [], [], []
         for i, (p, grid) in enumerate(zip(power, grids)):
             k = wavenumbers(grid)
             use = (k > 0) & (p > 0) & (np.ones_like(k, bool) if weights is None else weights[i] > 0)
             ks.append(k[use])
             # A wave's variance times the cell's area is a density, which does not depend on the grid.
             values.append(p[use] * np.prod(grid.kilometres))
-        k, value = np.concatenate(ks), np.concatenate(values)
+            angles.append(double_cosine(grid)[use])
+        k, value, angle = np.concatenate(ks), np.concatenate(values), np.concatenate(angles)
         edges = np.geomspace(k.min() * 0.999, k.max() * 1.001, BINS + 1)
         which = np.digitize(k, edges) - 1
-        knots, logs = [], []
+        knots, logs, tilts = [], [], []
         for b in range(BINS):
             here = which == b
             if here.any():
                 knots.append(float(np.log(k[here]).mean()))
                 logs.append(float(np.log(value[here].mean())))
-        return cls(tuple(knots), tuple(logs))
+                east, north = here & (angle > 0), here & (angle < 0)
+                # Over half a circle cos(2 angle) has a mean of 2 / pi; few waves tell little of a direction.
+                ratio = np.log(value[east].mean() / value[north].mean()) if east.any() and north.any() else 0.0
+                few = min(east.sum(), north.sum())
+                tilts.append(float(np.pi / 4 * ratio * few / (few + 10)))
+        return cls(tuple(knots), tuple(logs), tuple(tilts))
 
 
 def wave_power(fields: np.ndarray, periodic: bool = False) -> np.ndarray:
@@ -179,7 +200,11 @@ def spectrum_of_coarse(fields: np.ndarray, grid: Grid) -> Spectrum:
     upper = np.array(fitted.knots) > last - np.log(2.0)
     level = float((np.array(fitted.power)[upper] - slope * np.array(fitted.knots)[upper]).mean())
     beyond = last + np.log(np.array([2.0, 8.0, 32.0]))
-    return Spectrum((*fitted.knots, *beyond.tolist()), (*fitted.power, *(level + slope * beyond).tolist()))
+    return Spectrum(
+        (*fitted.knots, *beyond.tolist()),
+        (*fitted.power, *(level + slope * beyond).tolist()),
+        (*fitted.tilt, *(fitted.tilt[-1] * np.array([0.5, 0.0, 0.0])).tolist()),
+    )
 
 
 def regional(anomalies: Tensor, grid: Grid, radius: float = 48.0, weight: float = 0.6) -> Modes:

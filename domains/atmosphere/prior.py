@@ -247,7 +247,9 @@ def load_prior(folder: Path | str, device: str | torch.device = "cpu") -> Prior:
     """
     tensors, card = load_model(folder)
     try:
-        spectra = {n: Spectrum(tuple(s["knots"]), tuple(s["power"])) for n, s in card["spectra"].items()}
+        spectra = {
+            n: Spectrum(tuple(s["knots"]), tuple(s["power"]), tuple(s["tilt"])) for n, s in card["spectra"].items()
+        }
         regions = []
         for i, entry in enumerate(card["regions"]):
             grid = _grid(entry["grid"])
