@@ -1,7 +1,7 @@
 """Log-densities of data under a denoiser: by the probability flow and by Ito's formula."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -176,7 +176,7 @@ def bits_per_dimension(log_density: Tensor, size: int, width: float = 1.0) -> Te
     return -(log_density / size + math.log(width)) / math.log(2)
 
 
-def _with_trace(function, x: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def _with_trace(function: Callable[[Tensor], Tensor], x: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
     """f(x) (batch, ...) and the trace of its Jacobian for each item, (batch,) float64; the mean of v^T J v over signs v."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()

@@ -169,6 +169,7 @@ def product(
     total = sum(b)
     if len(b) != len(denoisers) or not total > 0:
         raise ValueError(f"{len(denoisers)} denoisers need as many exponents, of a sum above 0, not {b}")
+    known: Sequence[Callable[[float], float] | None] = errors or [None] * len(b)
     y, conditions = _each(y, particles), {name: _each(value, particles) for name, value in conditions.items()}
     ladder = _ladder(denoisers, grid, steps, y, conditions)
     one, problems, device = ladder[0], shape[0], torch.device(device)
@@ -187,7 +188,7 @@ def product(
         if i == 0:  # at the most noise x0_hat is the data's mean
             center = x.mean(1, keepdim=True) + start * torch.stack(scores).mean(0).mean(1, keepdim=True)
         variance = one.variance(i)
-        spread = [one.kernel(i, error)[1] for error in errors or [None] * len(b)]
+        spread = [one.kernel(i, error)[1] for error in known]
         precision = sum(e / v for e, v in zip(b, spread, strict=True)) - (total - 1) / variance - tau[i + 1]
         if not precision > 0:
             raise ValueError(f"exponents {b} make no density of the kernels at noise level {one.sigma[i]:.3g}")
