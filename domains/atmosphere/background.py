@@ -44,6 +44,8 @@ class Background:
         return replace(self, gaussian=scaled(self.gaussian, factor))
 
     def to(self, device: torch.device | str) -> "Background":
+        if self.mean.device == torch.device(device):
+            return self
         return Background(
             self.mean.to(device), self.deviation.to(device), copy.deepcopy(self.gaussian).to(device), self.origin
         )

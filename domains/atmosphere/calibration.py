@@ -15,10 +15,17 @@ from ornstein.domains.atmosphere.prior import Backgrounds, Calibration, Prior
 from ornstein.domains.atmosphere.sampling import Settings, ensemble, posterior_mean, posterior_of
 
 SPREADS = np.geomspace(0.5, 2.0, 15)
+ALIKE = 2
+"""Series of one variable (levels, say) that are sampled."""
 
 
 def calibrate(
-    prior: Prior, series: list[Series], times: int, patch: int, log: Callable[[str], None]
+    prior: Prior,
+    series: list[Series],
+    times: int,
+    patch: int,
+    log: Callable[[str], None],
+    device: str | torch.device = "cpu",
 ) -> tuple[Prior, dict[str, dict[str, float]]]:
     """The prior with strength, inflation, spread and memory from the held-out times of each place and variable.
 
@@ -27,9 +34,10 @@ def calibrate(
     """
     found: dict[str, list[tuple[Calibration, dict[str, float]]]] = {}
     for one in series:
-        if one.held_out < 2 or min(one.grid.shape) < 16:
+        alike = len(found.get(one.region or one.variable, []))
+        if one.held_out < 2 or min(one.grid.shape) < 16 or alike >= ALIKE:
             continue
-        made, scores = _calibrate(prior, one, times, patch)
+        made, scores = _calibrate(prior, one, times, patch, device)
         log(f"{one.name}: {made} {scores}")
         found.setdefault(one.region or one.variable, []).append((made, scores))
     calibration = {
@@ -48,7 +56,9 @@ def calibrate(
     return replace(prior, calibration=calibration), table
 
 
-def _calibrate(prior: Prior, one: Series, times: int, patch: int) -> tuple[Calibration, dict[str, float]]:
+def _calibrate(
+    prior: Prior, one: Series, times: int, patch: int, device: str | torch.device
+) -> tuple[Calibration, dict[str, float]]:
     rows, columns = (n // 8 * 8 for n in one.grid.shape)
     if one.grid.shape[0] * one.grid.shape[1] > MOST_CELLS or not one.region:
         rows, columns = min(rows, patch), min(columns, patch)
@@ -69,6 +79,7 @@ def _calibrate(prior: Prior, one: Series, times: int, patch: int) -> tuple[Calib
     members: dict[float, list[np.ndarray]] = {s: [] for s in strengths}
     memory = 0.0
     weights = measures.latitude_weights(grid)
+    network = None if prior.network is None else prior.network.to(device).eval()
 
     def draw(strength: float, inflation: float) -> list[np.ndarray]:
         nonlocal memory
@@ -80,13 +91,15 @@ def _calibrate(prior: Prior, one: Series, times: int, patch: int) -> tuple[Calib
             parts = []
             for t, fine in zip(chosen, truth):
                 exact = operator.whole(torch.from_numpy(fine)[None, None])[0].numpy()
-                background = backgrounds.at(exact, float(one.hours[t]))
-                values = torch.from_numpy(exact)[operator.kept]
+                background = backgrounds.at(exact, float(one.hours[t])).to(device)
+                values = torch.from_numpy(exact)[operator.kept].to(device)
                 noise = torch.full_like(values, 1e-3 * float(background.deviation.mean()))
-                features = prior.features(one.variable, grid, float(one.hours[t]), float(one.days[t]))[None, None]
+                features = prior.features(one.variable, grid, float(one.hours[t]), float(one.days[t]))[None, None].to(
+                    device
+                )
                 settings = Settings(12, 6, 0, float(one.stamps[t]), strength=strength, inflation=inflation)
                 parts.append(
-                    ensemble(background, operator, values, noise, settings, prior.network, features)[:, 0].numpy()
+                    ensemble(background, operator, values, noise, settings, network, features)[:, 0].cpu().numpy()
                 )
             found.append(np.stack(parts, 1))
         return found

@@ -134,6 +134,7 @@ class Patches:
             raise InputError("data: no field has 16 x 16 cells", "give larger fields, or set network: false")
         weights = np.array([g.weight for g in self.groups])
         self.shares = torch.from_numpy(weights / weights.sum())
+        self.heights = {id(g.series): prior.heights(g.series.grid) for g in self.groups}
 
     def gaussian(self, group: int) -> GaussianDenoiser:
         """What z of a group is expected to be."""
@@ -176,8 +177,12 @@ class Patches:
         else:
             raise InputError(f"{g.series.name}: hardly a patch is without gaps", "leave the variable out")
         grid = g.series.grid.cut(*window)
-        z = normalised(values, grid, self.prior, g.series, time, g.region, window, (4, 8)[number(2)])
-        features = self.prior.features(g.series.variable, grid, float(g.series.hours[time]), float(g.series.days[time]))
+        whole = self.heights[id(g.series)]
+        heights = None if whole is None else whole[window]
+        z = normalised(values, grid, self.prior, g.series, time, g.region, window, (4, 8)[number(2)], heights)
+        features = self.prior.features(
+            g.series.variable, grid, float(g.series.hours[time]), float(g.series.days[time]), heights
+        )
         if number(4) == 0:  # a user's field may lie where the terrain is unknown
             features[:2] = 0
         return torch.from_numpy(z)[None], features
@@ -205,6 +210,7 @@ def normalised(
     region: Region | None,
     window: tuple[slice, slice],
     factor: int,
+    heights: np.ndarray | None,
 ) -> np.ndarray:
     """A patch (rows, columns) as z of the background that its average over factor x factor cells would give it."""
     mean = None if region is None else region.mean(window, float(series.hours[time]))[None]
@@ -215,7 +221,6 @@ def normalised(
     field = torch.from_numpy(values.astype(np.float64))[None, None]
     coarse = operator.whole(field)[0].numpy()
     terrain = None
-    heights = prior.heights(grid)
     if heights is not None and mean is None:
         terrain = (operator.whole(torch.from_numpy(heights)[None, None])[0, 0].numpy(), heights)
     background = stationary(
@@ -296,7 +301,7 @@ def train_prior(
         return Path(c.output)
     scores: dict[str, Any] = {}
     if c.calibration:
-        prior, scores = calibrate(prior, series, c.calibration, c.patch, log)
+        prior, scores = calibrate(prior, series, c.calibration, c.patch, log, device)
     card = {
         "name": c.name,
         "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},

@@ -4,7 +4,10 @@
 """
 
 import importlib
+import importlib.abc
 import importlib.metadata
+import importlib.util
+import sys
 
 __version__ = importlib.metadata.version("ornstein")
 
@@ -20,3 +23,28 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return [*globals(), *_PIPELINES]
+
+
+class _WithAccessor(importlib.abc.MetaPathFinder):
+    """Gives xarray the accessor `ds.ornstein` when it is imported: importing it here would take seconds."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "xarray":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_register(module):
+                load(module)
+                importlib.import_module("ornstein.pipelines.atmosphere_accessor")
+
+            spec.loader.exec_module = load_and_register
+        return spec
+
+
+if "xarray" in sys.modules:
+    importlib.import_module("ornstein.pipelines.atmosphere_accessor")
+else:
+    sys.meta_path.insert(0, _WithAccessor())

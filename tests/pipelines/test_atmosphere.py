@@ -1,6 +1,8 @@
 """Fields through the command line and in Python: they keep their form, mean the same however arranged, and what is wrong is named."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -365,3 +367,19 @@ def test_noise_of_a_time_does_not_depend_on_its_neighbours_but_resembles_theirs(
     assert float((now * later).mean()) == pytest.approx(np.exp(-1 / 18), abs=0.03) and float(
         now.var()
     ) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("order", ["import ornstein, xarray", "import xarray, ornstein"])
+def test_datasets_have_the_accessor_whichever_is_imported_first(order):
+    code = f"{order}\nassert hasattr(xarray.Dataset, 'ornstein')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    quick = "import sys, ornstein\nassert 'xarray' not in sys.modules and 'numpy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", quick], check=False).returncode == 0
+
+
+def test_the_accessor_gives_a_dataset(coarse, model):
+    import ornstein  # noqa: F401
+
+    made = coarse.ornstein.superresolve(factor=4, members=2, method="optimal", model=model)
+    xr.testing.assert_allclose(made, run(coarse, model, members=2, method="optimal"))
