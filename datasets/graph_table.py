@@ -20,7 +20,7 @@ class GraphTable:
     Args:
         nodes: node types, uint8 (all nodes,).
         node_ends: where each graph's nodes end, int64 (graphs,).
-        ends: the two nodes of each edge, numbered in its graph, smaller first, int16 (all edges, 2).
+        ends: the two nodes of each edge, numbered in its graph, smaller first, uint8, or int16 for large graphs, (all edges, 2).
         edges: edge types above 0, uint8 (all edges,).
         edge_ends: where each graph's edges end, int64 (graphs,).
     """
@@ -43,6 +43,7 @@ class GraphTable:
         ]
         assert parts, "no graph"
         nodes, ends, edges = (np.concatenate(column) for column in zip(*parts, strict=True))
+        ends = ends.astype(np.uint8 if ends.size == 0 or ends.max() < 256 else np.int16)
         return cls(
             nodes,
             np.cumsum([len(n) for n, _, _ in parts]),

@@ -134,6 +134,7 @@ class GraphTransformer(nn.Module):
         )
         self.last_nodes = _readout(width, node_outputs) if node_outputs else None
         self.last_edges = _readout(edge_width, edge_outputs)
+        self.last_ends = _readout(width, edge_outputs)
 
     def forward(
         self, nodes: Tensor, edges: Tensor, noise_label: Tensor, mask: Tensor, conditions: Tensor | None = None
@@ -156,7 +157,10 @@ class GraphTransformer(nn.Module):
         for block in self.blocks:
             h, e = block(h, e, condition, allowed, present, scale)
         out = None if self.last_nodes is None else self.last_nodes(h).masked_fill(~mask[..., None], 0)
-        return out, self.last_edges(e).masked_fill(~both, 0)
+        first, second = pair_nodes(n, h.device)
+        ends = self.last_ends(h)
+        edges = self.last_edges(e) + ends.index_select(1, first) + ends.index_select(1, second)
+        return out, edges.masked_fill(~both, 0)
 
 
 def walk_features(adjacency: Tensor, steps: int) -> tuple[Tensor, Tensor]:

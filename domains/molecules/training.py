@@ -22,6 +22,7 @@ from ornstein.datasets.graph_table import GraphTable, state
 from ornstein.domains.molecules.generation import SCHEDULES, build, paths_from, sampler_from
 from ornstein.domains.molecules.score import build as build_score
 from ornstein.domains.molecules.score import score_loss, solver_from
+from ornstein.domains.molecules.strings import train_strings
 
 BONDS = 4
 """Edge types: none, single, double, triple."""
@@ -137,7 +138,16 @@ class MoleculeConfiguration:
 def train_from_settings(
     settings: dict[str, Any], *, device: str | torch.device = "cpu", log: Callable[[str], None] = print
 ) -> Path:
-    """Trains a molecule model from the mapping of a configuration file; the folder of the model."""
+    """Trains a molecule model from the mapping of a configuration file; the folder of the model.
+
+    `representation: strings` makes a model of SMILES (`strings.py`), otherwise it is one of graphs.
+    """
+    settings = dict(settings)
+    representation = settings.pop("representation", "graph")
+    if representation == "strings":
+        return train_strings(settings, device=device, log=log)
+    if representation != "graph":
+        raise UsageError(f"representation {representation!r}: graph and strings are known")
     return train_generator(MoleculeConfiguration.parse(settings), device=device, log=log)
 
 

@@ -85,6 +85,10 @@ def test_a_network_without_node_outputs_serves_edges_alone():
     nodes, edges, label, _ = (x.float() for x in inputs(5))
     h, e = net(nodes, edges, label, torch.ones(2, 5, dtype=torch.bool))
     assert h is None and e.shape == (2, 10, 2)
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    net(nodes, edges, label, torch.ones(2, 5, dtype=torch.bool))[1].square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in net.parameters())  # several processes ask for all
 
 
 def test_bfloat16_autocast_stays_near():
