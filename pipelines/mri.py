@@ -95,7 +95,7 @@ def reconstruct(
         tuple[int | None, int | None] | None, Option(parse=slice_range, metavar="A:B", none="all")
     ] = None,
     coil_compression: Annotated[int, Option(low=1, high=1024)] = 12,
-    coupling: Literal["none"] = "none",
+    coupling: Literal["tv", "none"] = "none",
     samples: Samples = 4,
     keep_samples: KeepSamples = False,
     steps: Steps = 40,
@@ -118,7 +118,7 @@ def reconstruct(
         part: what to write of the complex image
         slices: only the slices from A to before B, counted from 0
         coil_compression: at most this many virtual coils
-        coupling: between neighbouring slices; none reconstructs each alone
+        coupling: between neighbouring slices, of diffusion: tv by their total variation; none reconstructs each alone
         solver: ancestral noises each estimate afresh
         reference: a fully sampled image to compare with in measures and report; it never enters the reconstruction
 
@@ -131,6 +131,10 @@ def reconstruct(
 
     if model is not None and method != "diffusion":
         raise UsageError(f"--model and --method {method} contradict each other", "only --method diffusion uses a model")
+    if coupling != "none" and method != "diffusion":
+        raise UsageError(
+            f"--coupling {coupling} and --method {method} contradict each other", "only --method diffusion couples"
+        )
     place = runtime.choose_device(device)
     runtime.check_precision(precision, place)
     drawn = samples if method == "diffusion" else 1
@@ -141,13 +145,14 @@ def reconstruct(
         "seed": seed,
         "device": place,
         "precision": precision,
+        "coupling": coupling,
     }
     chosen = models.find_model(model, "mri") if method == "diffusion" else None
     target = None if reference is None else _volume(reference)
     with _scan(kspace) as scan:
         first, last = _bounds(slices, scan.slices)
         maps = None if sensitivities is None else _maps(sensitivities, scan)
-        at_once = _slices_at_once(scan, drawn, max_memory, place)
+        at_once = _slices_at_once(scan, drawn, max_memory, place, coupling != "none")
         made = Reconstruction.empty(scan, first, last, part, drawn, keep_samples, reference=target)
         made.model = None if chosen is None else chosen.identity
         holding = _objects(scan)
@@ -161,12 +166,13 @@ def reconstruct(
         work, doubt = _science(scan, every, chosen, maps, coil_compression, settings)
         if doubt:
             made.warnings.append(_refuse(scan, doubt, "--method sense or tv needs no model", force))
-        for start in range(0, len(numbers), at_once):
-            some = numbers[start : start + at_once]
+        done = 0
+        for some in _parts(numbers, at_once, coupling != "none"):
             kspaces = _taken(scan, some, maps)
-            made.fill(some, work(kspaces, some, _share(progress, start, len(some), len(numbers))))
+            made.fill(some, work(kspaces, some, _share(progress, done, len(some), len(numbers))))
+            done += len(some)
             if progress is not None:
-                progress(start + len(some), len(numbers))
+                progress(done, len(numbers))
     assert np.isfinite(made.image).all(), "a reconstruction is not finite"
     return made.finish()
 
@@ -356,22 +362,37 @@ def _bounds(chosen: "tuple[int | None, int | None] | None", count: int) -> tuple
     return first, last
 
 
-def _slices_at_once(scan: "Scan", samples: int, max_memory: float | None, device: "torch.device") -> int:
-    """How many slices are worked on together: one on a CPU, whose caches it fills; more on a GPU, as memory allows.
+def _slices_at_once(scan: "Scan", samples: int, max_memory: float | None, device: "torch.device", coupled: bool) -> int:
+    """How many slices are worked on together: one on a CPU, whose caches it fills, unless they are coupled; more on a GPU,
+    as memory allows.
 
     Raises:
         TooLargeError: where not even one fits.
     """
     pixels = scan.shape[0] * scan.shape[1]
     # Per pixel: k-space, maps, Gram matrices and work space of each coil; the network's activations of each sample.
-    need = pixels * (scan.coils * 8 * 12 + samples * 2200)
+    data, network = pixels * scan.coils * 8 * 12, pixels * samples * 2200
     budget = runtime.memory_budget(max_memory, device)
-    if need > budget:
+    if data + network > budget:
         raise TooLargeError(
-            f"{scan.path or 'k-space'}: one slice needs about {need / runtime.GB:.2f} GB, and {budget / runtime.GB:.2f} GB are left",
+            f"{scan.path or 'k-space'}: one slice needs about {(data + network) / runtime.GB:.2f} GB, and {budget / runtime.GB:.2f} GB are left",
             "allow more with --max-memory, or take fewer --samples",
         )
-    return 1 if device.type == "cpu" else int(min(budget // need, 8))
+    if device.type != "cpu":
+        return int(min(budget // (data + network), 8))
+    # Of a stack the network sees a slice at a time; what stays of each is its data, and some states of each sample.
+    return int(min((budget - network) // (data + pixels * samples * 128), 8)) or 1 if coupled else 1
+
+
+def _parts(numbers: "np.ndarray", at_once: int, coupled: bool) -> "list[np.ndarray]":
+    """The slices' numbers, at most so many at once; where they are coupled each part is a stack, and none much smaller than
+    others."""
+    import numpy as np
+
+    if not coupled:
+        return [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
+    stacks = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return [part for stack in stacks for part in np.array_split(stack, -(-len(stack) // at_once))]
 
 
 def _share(progress: Any, before: int, count: int, total: int) -> Any:

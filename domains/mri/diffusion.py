@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.grids import Karras
-from ornstein.core.inverse.posterior import LinearPosterior
+from ornstein.core.inverse.coupled import CoupledPosterior
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.operators import LinearOperator
 from ornstein.core.paths import EDM
@@ -45,9 +45,10 @@ class EachSet(Denoiser):
     It notes the seconds that the network takes, and runs it in the given precision.
     """
 
-    def __init__(self, prior: Denoiser, path: EDM, precision: str = "bf16") -> None:
+    def __init__(self, prior: Denoiser, path: EDM, precision: str = "bf16", at_once: int | None = None) -> None:
         super().__init__(path)
         self.prior = prior.on(path)
+        self.at_once = at_once  # images, however many are asked for
         self.precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
         self.seconds = 0.0
         self.evaluations = 0
@@ -55,7 +56,8 @@ class EachSet(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         start = time.perf_counter()
         with torch.autocast(x_t.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None):
-            x0 = self.prior(x_t.flatten(0, 1), t)
+            images = x_t.flatten(0, 1)
+            x0 = torch.cat([self.prior(some, t) for some in images.split(self.at_once or len(images))])
         x0 = x0.to(x_t.dtype).reshape(x_t.shape)
         if x_t.device.type == "cuda":
             torch.cuda.synchronize(x_t.device)
@@ -80,6 +82,8 @@ class DiffusionSettings:
             is, and more there than its mean.
         misfit: of the prior on the scan, at least 1, another such factor; see the function of that name.
         iterations: of conjugate gradients at each level, where the operator has no direct solution.
+        difference: between neighbouring slices, the mean of its absolute value in units of the image's scale, by which they
+            are coupled; infinite where each is by itself.
         precision: of the network, "fp32", "bf16" or "fp16".
     """
 
@@ -93,6 +97,7 @@ class DiffusionSettings:
     inflation: float = 1.6
     misfit: float = 1.9
     iterations: int = 8
+    difference: float = math.inf
     precision: str = "bf16"
 
 
@@ -125,7 +130,8 @@ def posterior_samples(
     """Samples of the images of some slices, given their k-space.
 
     A chain of noise levels: at each the prior's x0_hat is brought to agree with the data and noised afresh to the
-    next level, x_r = x0_hat(y) + s_r z; the sample is the last x0_hat(y), denoised once at a lower level.
+    next level, x_r = x0_hat(y) + s_r z; the sample is the last x0_hat(y), denoised once at a lower level. Slices that follow
+    each other may be coupled along z, see `CoupledPosterior`.
 
     Args:
         operator: from (slices, samples, sets, *space) to data, `MultiCoil` say.
@@ -147,14 +153,22 @@ def posterior_samples(
     start = channels.adjoint(first.expand(count, s.samples, *first.shape[2:]).contiguous())
     path = EDM(s.sigma_last, s.sigma_start)
     end = path.time_of(-math.log(s.sigma_end))
-    each = EachSet(prior, path, s.precision)
-    posterior = LinearPosterior(
+    coupled = count > 1 and s.difference < math.inf
+    assert not coupled or list(items) == list(range(items[0], items[0] + count)), f"slices {items} are no stack"
+    # A stack is denoised slice by slice on a CPU, as it would be without coupling.
+    cpu = coupled and measurement.device.type == "cpu"
+    each = EachSet(prior, path, s.precision, s.samples * start.shape[1] if cpu else None)
+    posterior = CoupledPosterior(
         each,
         operator @ channels,
         measurement.expand(-1, s.samples, *measurement.shape[2:]),
         noise,
         lambda sigma: s.inflation * s.misfit * error(sigma),
         s.iterations,
+        slices=count if coupled else 1,
+        # The pull to the neighbours is that of the prior's error as it is: `inflation` concerns the data alone.
+        difference=s.difference * s.inflation**2,
+        joint=(2,),
     )
     keyed = KeyedNoise(s.seed, [item * 65536 + k for item in items for k in range(s.samples)])
     x = start + s.sigma_start * keyed(0, start.shape, start.dtype, start.device)
