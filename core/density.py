@@ -37,7 +37,7 @@ def flow_log_density(
     In the angle theta = atan(sigma / c), c half the data's scale, and with v = x / sqrt(sigma^2 + c^2),
 
         dv / dtheta = -F,                           F = (x0_hat - cos(theta)^2 x) / (c sin(theta))
-        log p(x) = log N(v_1; 0, I) - d log sqrt(sigma_0^2 + c^2) + integral of -div_v F dtheta,
+        log p(x) = log p(v_1) - d log sqrt(sigma_0^2 + c^2) + integral of -div_v F dtheta,
 
     by Heun's method. F is what an EDM network predicts: it is 0 for N(0, c^2 I), and bounded at both ends. What is found is
     the density of data with the least noise of the grid, sigma_0.
@@ -87,11 +87,12 @@ def flow_log_density(
         first, divergence = slope(i, v)
         second, ahead = slope(i - 1, v + h * first)
         v, total = v + h / 2 * (first + second), total + h / 2 * (divergence + ahead)
+    x, total = v * (scale / math.cos(theta[0])), total + d * math.log(scale / math.cos(theta[0]))
     if gaussian is None:
-        return total + log_normal(v, 1.0)
-    x, t, a = v * (scale / math.cos(theta[0])), time(levels.times[0]), levels.a[0]
-    of_v = d * math.log(a * scale / math.cos(theta[0]))
-    return total + of_v + gaussian.on(denoiser.path).log_density(levels.state(0, x), t, y)
+        with torch.no_grad():
+            return total + levels.noisiest(x)
+    t, of_state = time(levels.times[0]), d * math.log(levels.a[0])
+    return total + of_state + gaussian.on(denoiser.path).log_density(levels.state(0, x), t, y)
 
 
 @torch.no_grad()
@@ -113,7 +114,7 @@ def ito_log_density(
         log p(x) = log q(x) + sum of d log p - d log q,     d log p = score . dx - |score|^2 D / 2     (`ito_step`)
 
     q is N(0, (c^2 + sigma^2) I) with c half the data's scale, which is known at both ends and takes most of the error with
-    it: at high noise p and q are the same. The bias falls as 1 / steps, the scatter as 1 / sqrt(steps); a mean over seeds
+    it: at high noise p and q are nearly the same. The bias falls as 1 / steps, the scatter as 1 / sqrt(steps); a mean over seeds
     has less scatter and the same bias. One evaluation a step.
 
     Args:
@@ -135,6 +136,7 @@ def ito_log_density(
         z = noise(i, x.shape, x.dtype, x.device)
         states.append(states[-1] + math.sqrt(levels.variance(i - 1)) * z)
     total = log_normal(x, scale**2 + levels.sigma[-1] ** 2)
+    total += levels.noisiest(states[-1]) - log_normal(states[-1], scale**2 + levels.sigma[0] ** 2)
     for i in range(levels.steps):
         here, variance = states.pop(), levels.variance(i)
         step = states[-1] - here

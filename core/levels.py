@@ -61,6 +61,11 @@ class Levels:
         """The gradient of the log-density of x (rows, ...) at time number i."""
         return (self(i, x) - x) / self.sigma[i] ** 2
 
+    def noisiest(self, x: Tensor) -> Tensor:
+        """log p of x (rows, ...) at the first time, where noise hides all of the data but their mean, (rows,) float64:
+        log N(x; x0_hat, sigma^2 I), which errs by the data's variance over that of the noise."""
+        return log_normal(x - self(0, x), self.sigma[0] ** 2)
+
     def variance(self, i: int) -> float:
         """D, by which sigma^2 falls in the step from time number i."""
         return self.sigma[i] ** 2 - self.sigma[i + 1] ** 2

@@ -15,7 +15,7 @@ from torch import Tensor
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.density import ito_step
 from ornstein.core.grids import Explicit, Grid
-from ornstein.core.levels import Levels, log_normal
+from ornstein.core.levels import Levels
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.particles import Particles, resample
 from ornstein.core.solvers.solver import Noise
@@ -53,9 +53,9 @@ def superpose(
         or     k = softmax(log q_i / temperature + log w_i), which samples the mixture sum of w_i q_i at temperature 1
         and    k = 1/M, and after each step a move along the score_i - score_0 to where all log q_i are equal
 
-    The log q_i are known for pure noise, and go on by Ito's formula, without a derivative (`ito_step`). Their error, and with
-    it the gap that AND leaves, falls as 1 / sqrt(steps). One denoiser alone gives samples with their log-densities. OR costs
-    one evaluation a step, AND two.
+    The log q_i are known for pure noise, and go on by Ito's formula, without a derivative (`ito_step`): their error falls as
+    1 / sqrt(steps), that of their differences, and with it the gap that AND leaves, sooner. One denoiser alone gives samples
+    with their log-densities. OR costs one evaluation a step, AND two.
 
     The paper's AND makes the log q_i equal by a k that depends on the noise of its own step. That takes the noise out of one
     direction, where Ito's formula then does not hold: between Gaussians of different variance a gap remains at any number of
@@ -86,7 +86,7 @@ def superpose(
     x = one.sigma[0] * noise(0, size, dtype, device)
     column = (-1, *[1] * (len(size) - 1))
     scores = _scores(ladder, 0, x)
-    log_q = log_normal(x, one.sigma[0] ** 2).repeat(len(ladder), 1)
+    log_q = torch.stack([levels.noisiest(x) for levels in ladder])
     prior = torch.tensor(logits, dtype=torch.float64, device=device)[:, None]
     for i in range(one.steps):
         variance = one.variance(i)

@@ -58,10 +58,10 @@ def fast_noise(seed: int):
 
 @pytest.mark.parametrize("path", [EDM(), VariancePreserving(), RectifiedFlow()], ids=lambda p: type(p).__name__)
 def test_flow_density_with_exact_trace_is_right_at_100_steps(path: Path):
-    # What the issue asks for.
+    # 2.3e-3 was measured on EDM; the issue asks for 1e-2.
     x = data(64)
     found = flow_log_density(mixture(path), x, steps=100)
-    assert float((found - truth(x)).abs().max()) / 2 < 1e-2
+    assert float((found - truth(x)).abs().max()) / 2 < 5e-3
 
 
 def test_flow_density_converges_with_order_two():

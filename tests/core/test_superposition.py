@@ -81,8 +81,9 @@ def test_and_samples_where_densities_are_equal_with_a_gap_that_shrinks_with_the_
         assert float((estimates[0] - estimates[1]).abs().mean()) < 0.2
         gap = A.log_density(x, 0.02) - B.log_density(x, 0.02)
         gaps.append(float(gap.square().mean().sqrt()))
-    assert gaps[0] > 1.4 * gaps[1] > 1.4**2 * gaps[2]  # 2 a time in the limit
-    assert gaps[2] < 0.5
+    # 0.95, 0.27 and 0.074 nats were measured.
+    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
+    assert gaps[2] < 0.2
     # Samples of A alone, say, are 30 nats nearer to A.
     alone = A.mean + math.sqrt(A.variance) * torch.randn(1000, 2, dtype=WIDE)
     assert float((A.log_density(alone, 0.02) - B.log_density(alone, 0.02)).mean()) > 20 * gaps[2]
