@@ -25,8 +25,8 @@ from molecules_objectives import compare
 
 from ornstein.datasets.molecule_files import read_molecules, read_smiles
 from ornstein.datasets.molecules import canonical, parse
-from ornstein.domains.molecules.attempts import Attempt, counts, judge
-from ornstein.domains.molecules.design import Wish, draw
+from ornstein.domains.molecules.attempts import Attempt, counts, judge, judge_text
+from ornstein.domains.molecules.design import draw
 from ornstein.domains.molecules.measures import (
     activations,
     fingerprints,
@@ -36,6 +36,7 @@ from ornstein.domains.molecules.measures import (
     passes_filters,
     scaffold_similarity,
 )
+from ornstein.domains.molecules.wishes import Wish
 from ornstein.pipelines.answers import table
 from ornstein.pipelines.models import find_model
 from ornstein.pipelines.molecule import _load
@@ -103,7 +104,7 @@ def quality(arguments: argparse.Namespace) -> Iterator[Row]:
             texts = network.sample(n, seed=number)
             seconds = clock.read()[0] / n * 1000
             yield {"method": "SMILES LSTM", "steps": None, "draw": number, "seconds_per_1000": seconds,
-                   **reference.score([_judged(text) for text in texts])}  # fmt: skip
+                   **reference.score([judge_text(text) for text in texts])}  # fmt: skip
     if arguments.model == "none":
         return
     chosen = find_model(arguments.model, "molecule")
@@ -126,14 +127,6 @@ def quality(arguments: argparse.Namespace) -> Iterator[Row]:
             seconds = clock.read()[0] / n * 1000
             yield {"method": f"ornstein {chosen.name}", "steps": steps, "draw": number, "seconds_per_1000": seconds,
                    **reference.score(attempts)}  # fmt: skip
-
-
-def _judged(text: str) -> Attempt:
-    try:
-        return judge(parse(text))
-    except ValueError as error:
-        empty = judge(parse("C.C"))
-        return Attempt(empty.molecule, "", str(error), False)
 
 
 def summary(rows: Sequence[Row], keys: Sequence[str]) -> str:

@@ -9,9 +9,10 @@ from rdkit import Chem, DataStructs, rdBase
 from rdkit.Chem import QED, rdFingerprintGenerator, rdMolDescriptors
 
 from ornstein.datasets.molecules import canonical, why_invalid
-from ornstein.domains.molecules.design import MoleculeModel, Wish, draw
+from ornstein.domains.molecules.design import Model, draw
 from ornstein.domains.molecules.measures import fingerprints, internal_diversity
 from ornstein.domains.molecules.objectives import Goal, Objective, area_under_top
+from ornstein.domains.molecules.wishes import Wish
 
 _ECFP4 = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 CELECOXIB = "CC1=CC=C(C=C1)C1=CC(=NN1C1=CC=C(C=C1)S(N)(=O)=O)C(F)(F)F"
@@ -42,20 +43,20 @@ OBJECTIVES: dict[str, Callable[[Chem.Mol], float]] = {
 """Brown et al. (2019), GuacaMol, arXiv:1811.09621; all are in [0, 1]."""
 
 
-def best_of_n(model: MoleculeModel, objective: Objective, calls: int, seed: int, **settings: Any) -> dict[str, float]:
+def best_of_n(model: Model, objective: Objective, calls: int, seed: int, **settings: Any) -> dict[str, float]:
     """Molecules of the model as it is, until enough different ones were asked about."""
     return _drawn(model, Wish(), objective, calls, seed, 256, settings)
 
 
 def decoding(
-    model: MoleculeModel, objective: Objective, calls: int, seed: int, candidates: int, **settings: Any
+    model: Model, objective: Objective, calls: int, seed: int, candidates: int, **settings: Any
 ) -> dict[str, float]:
     """Soft value decoding, in small batches until enough different molecules were asked about."""
     return _drawn(model, Wish(objective=objective, candidates=candidates), objective, calls, seed, 16, settings)
 
 
 def _drawn(
-    model: MoleculeModel, wish: Wish, objective: Objective, calls: int, seed: int, batch: int, settings: dict[str, Any]
+    model: Model, wish: Wish, objective: Objective, calls: int, seed: int, batch: int, settings: dict[str, Any]
 ) -> dict[str, float]:
     made, idle, attempts, valid = 0, 0, 0, 0
     while objective.calls < calls and idle < 20:  # a model that has no new molecules left ends too
@@ -176,7 +177,7 @@ def _free(child: Chem.RWMol) -> Chem.Mol:
 
 
 def compare(
-    model: MoleculeModel, start: Sequence[Chem.Mol], calls: int, seeds: Sequence[int], candidates: int, **settings: Any
+    model: Model, start: Sequence[Chem.Mol], calls: int, seeds: Sequence[int], candidates: int, **settings: Any
 ) -> list[dict[str, Any]]:
     """One row for each objective, method and seed."""
     rows = []

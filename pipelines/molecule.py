@@ -19,7 +19,8 @@ from ornstein.pipelines.verbs import verb
 
 if TYPE_CHECKING:
     from ornstein.domains.molecules.attempts import Attempt
-    from ornstein.domains.molecules.design import MoleculeModel, Wish
+    from ornstein.domains.molecules.design import Model as DesignModel
+    from ornstein.domains.molecules.wishes import Wish
 
 WRITTEN = (".smi", ".sdf", ".csv")
 PILOT = 64
@@ -103,6 +104,7 @@ def generate(
         InputError: for an element that the model does not know, or a function of yours that fails.
         ModelError: for an unknown or damaged model.
     """
+    from ornstein.domains.molecules.design import check
     from ornstein.domains.molecules.objectives import Objective, read_goals, spreads
 
     goals = read_goals(maximise, target or ())  # type: ignore[arg-type]
@@ -122,6 +124,7 @@ def generate(
         pilot = _attempts(loaded, plain, PILOT, False, max_memory, settings, None)
         scales = spreads(goals, [attempt.molecule for attempt in pilot if attempt.valid])
         wish = _with_goals(plain, Objective(goals, scales), candidates or 8)
+        check(loaded, wish)
     attempts = _attempts(loaded, wish, n, until_valid, max_memory, settings, progress)
     made = MoleculeGeneration(attempts, goals, pilot, wanted=n if until_valid else None, seed=seed, repair=repair)
     made.model = chosen.identity
@@ -196,21 +199,22 @@ def train_model(settings: dict[str, Any], device: Any, log: Callable[[str], None
 VERBS = (generate,)
 
 
-def _load(folder: Path, device: Any) -> "MoleculeModel":
+def _load(folder: Path, device: Any) -> "DesignModel":
     """The model of a folder, on the device."""
-    from ornstein.domains.molecules.generation import load_generator
+    from ornstein.domains.molecules.design import load
 
-    return load_generator(folder, device)
+    return load(folder, device)
 
 
-def _wish(model: "MoleculeModel", scaffold: str | None, fragment: str | None, atoms: Any) -> "Wish":
-    from ornstein.domains.molecules.design import Wish, allowed_sizes
+def _wish(model: "DesignModel", scaffold: str | None, fragment: str | None, atoms: Any) -> "Wish":
+    from ornstein.domains.molecules.design import check, vocabulary_of
     from ornstein.domains.molecules.parts import read_part
+    from ornstein.domains.molecules.wishes import Wish
 
     asked = (("--scaffold", scaffold), ("--fragment", fragment))
-    parts = [read_part(smiles, model.vocabulary, option) for option, smiles in asked if smiles is not None]
+    parts = [read_part(smiles, vocabulary_of(model), option) for option, smiles in asked if smiles is not None]
     wish = Wish(atoms=atoms, parts=parts)
-    allowed_sizes(model, wish)  # what cannot be met is said before any work
+    check(model, wish)  # what cannot be met is said before any work
     return wish
 
 
@@ -221,7 +225,7 @@ def _with_goals(wish: "Wish", objective: Any, candidates: int) -> "Wish":
 
 
 def _attempts(
-    model: "MoleculeModel",
+    model: "DesignModel",
     wish: "Wish",
     count: int,
     until_valid: bool,
@@ -230,11 +234,11 @@ def _attempts(
     progress: Callable[[float, float], None] | None,
 ) -> "list[Attempt]":
     """Attempts 0, 1, 2, ...: `count` of them, or as many as it takes for `count` valid ones."""
-    from ornstein.domains.molecules.design import draw
+    from ornstein.domains.molecules.design import draw, largest
 
     made: list[Attempt] = []
     copies = wish.candidates if wish.objective is not None else 1
-    size = batch_size(len(model.sizes), copies, max_memory, settings["device"])
+    size = batch_size(largest(model), copies, max_memory, settings["device"])
     limit, valid = count * (MOST_TRIES if until_valid else 1), 0
     while len(made) < limit and not (until_valid and valid >= count):
         more = 2 * (count - valid) if until_valid else limit - len(made)

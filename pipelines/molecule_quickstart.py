@@ -11,12 +11,13 @@ from ornstein.pipelines.report import Report
 
 if TYPE_CHECKING:
     from ornstein.domains.molecules.attempts import Attempt
-    from ornstein.domains.molecules.design import MoleculeModel
+    from ornstein.domains.molecules.design import Model
 
 COUNT, AIMED = 48, 12
 """Attempts without and with a goal."""
 SCAFFOLD = "c1ccncc1"
 SHOWN = 12
+BASELINE = "independent places"
 
 
 def demonstrate(folder: Path, report: Report, device: str, seed: int, console: Console) -> Demonstration:
@@ -31,7 +32,7 @@ def demonstrate(folder: Path, report: Report, device: str, seed: int, console: C
     }
     rows: list[tuple[Any, ...]] = []
     loaded = molecule._load(find_model(None, "molecule").folder, choose_device(device))
-    rows.append(("independent atoms and bonds", *_summary(independent(loaded, COUNT, seed)), 0.0))
+    rows.append((BASELINE, *_summary(independent(loaded, COUNT, seed)), 0.0))
     made: dict[str, MoleculeGeneration] = {}
     for name, options in runs.items():
         progress = console.progress(f"molecule {name}")
@@ -43,12 +44,12 @@ def demonstrate(folder: Path, report: Report, device: str, seed: int, console: C
     head = ("method", "valid", "valid and unique", "mean QED", "seconds")
     plain, _, aimed = made.values()
     said = (
-        f"{plain.measures['valid']:.0%} of attempts are molecules, without correction, where independent atoms and bonds make "
+        f"{plain.measures['valid']:.0%} of attempts are molecules, without correction, where independent places make "
         f"{rows[0][1]:.0%}; the goal moves the mean QED from {rows[1][3]:.2f} to {rows[3][3]:.2f}"
     )
     report.text(
-        f"Molecules as graphs, {COUNT} attempts of each kind ({AIMED} with the goal); all attempts count. Beside them stand graphs "
-        "whose atoms and bonds are drawn independently, as frequent as in the data: the noise that the model starts from."
+        f"Molecules, {COUNT} attempts of each kind ({AIMED} with the goal); all attempts count. Beside them stands what the "
+        "model starts from: atoms and bonds (or letters of SMILES) that are drawn independently."
     )
     report.text(f"Outcome: {said}.").table(rows, head)
     for name, result in made.items():
@@ -61,25 +62,33 @@ def demonstrate(folder: Path, report: Report, device: str, seed: int, console: C
     return Demonstration(head, rows, plain.model, said)
 
 
-def independent(model: "MoleculeModel", count: int, seed: int) -> "list[Attempt]":
-    """Attempts whose atoms and bonds are drawn independently, from the noise of the model's own paths, at its own sizes."""
+def independent(model: "Model", count: int, seed: int) -> "list[Attempt]":
+    """Attempts whose atoms and bonds, or letters, are drawn independently, from the noise of the model's own paths where it
+    has such, at the model's own sizes."""
     import torch
 
     from ornstein.core.noise import KeyedUniform
     from ornstein.core.pairs import node_mask, pair_mask, unpack
     from ornstein.datasets.molecules import assemble_batch
-    from ornstein.domains.molecules.attempts import judge
+    from ornstein.domains.molecules.attempts import judge, judge_text
+    from ornstein.domains.molecules.score import ScoreModel
+    from ornstein.domains.molecules.strings import StringModel
 
-    law = model.sizes.double().cumsum(0)
+    law = (model.lengths if isinstance(model, StringModel) else model.sizes).double().cumsum(0)
     uniform = KeyedUniform(seed, range(count))
     sizes = torch.searchsorted(law / law[-1], uniform(0, (count, 1))[:, 0], right=True)
     mask = node_mask(sizes, int(sizes.max()))
-    drawn = {}
+    if isinstance(model, StringModel):
+        drawn = (uniform(1, tuple(mask.shape)) * len(model.vocabulary)).long().tolist()
+        texts = ["".join(model.vocabulary[i] for i in row[:n]) for row, n in zip(drawn, sizes.tolist())]
+        return [judge_text(text) for text in texts]
+    classes = {"nodes": len(model.vocabulary.atoms), "edges": len(model.vocabulary.bonds)}
+    places = {}
     for stream, (name, present) in enumerate((("nodes", mask), ("edges", pair_mask(mask)))):
-        path = model.denoiser.paths[name]
-        noise = path.start(uniform(1, tuple(present.shape), stream))
-        drawn[name] = noise.clamp_max(path.classes - 1) * present  # a mask is no class
-    raw = assemble_batch(drawn["nodes"], unpack(drawn["edges"], mask.shape[1]), mask, model.vocabulary)
+        u = uniform(1, tuple(present.shape), stream)
+        noise = (u * classes[name]).long() if isinstance(model, ScoreModel) else model.denoiser.paths[name].start(u)
+        places[name] = noise.clamp_max(classes[name] - 1) * present  # a mask is no class
+    raw = assemble_batch(places["nodes"], unpack(places["edges"], mask.shape[1]), mask, model.vocabulary)
     return [judge(graph) for graph in raw]
 
 

@@ -76,8 +76,8 @@ def sample_valued(
         if not logits:
             logits = denoiser(progress.x, progress.t, masks, **conditions)
         p0 = laws(paths, logits, progress.x, known, temperature)
-        time = float(progress.t.max())
-        if candidates == 1 or not span[0] <= time <= span[1]:
+        guided = (progress.t >= span[0]) & (progress.t <= span[1])
+        if candidates == 1 or not guided.any():
             progress, logits = sampler.step(paths, progress, p0, masks, steps, first), {}
             continue
         drawn = sampler.step(paths, _spread(progress, candidates), _repeated(p0, candidates), wide_masks, steps, many)
@@ -90,6 +90,7 @@ def sample_valued(
             guess = {name: part.argmax(-1) * wide_masks[name] for name, part in law.items()}
         values = value(guess, final).to(torch.float64).cpu().reshape(batch, candidates)
         choice = select(_log_weights(values, alpha), _choice(single, progress.step + 1)).to(progress.t.device)
+        choice = torch.where(guided, choice, 0)  # the first candidate is what plain sampling draws
         pick = torch.arange(batch, device=choice.device) * candidates + choice
         progress = Progress(drawn.step, drawn.t[pick], {name: x[pick] for name, x in drawn.x.items()})
         logits = {name: part[pick] for name, part in wide_logits.items()}

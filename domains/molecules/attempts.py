@@ -6,7 +6,7 @@ from typing import Any
 
 from rdkit import Chem, rdBase
 
-from ornstein.datasets.molecules import canonical, why_invalid
+from ornstein.datasets.molecules import canonical, parse, why_invalid
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,14 @@ def judge(raw: Chem.Mol) -> Attempt:
     if reason:
         return Attempt(Chem.Mol(raw), "", reason, pieces == 1)
     return Attempt(molecule, canonical(molecule), "", True)
+
+
+def judge_text(smiles: str) -> Attempt:
+    """The attempt that a string is, which may be no SMILES at all."""
+    try:
+        return judge(parse(smiles))
+    except ValueError as error:
+        return Attempt(Chem.Mol(), "", f"{error} ({smiles[:60]})", False)
 
 
 def refuse(attempt: Attempt, reason: str) -> Attempt:

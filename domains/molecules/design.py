@@ -2,28 +2,30 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from rdkit import Chem
 from torch import Tensor
 
+from ornstein.core.checkpoints import read_card
 from ornstein.core.discrete.decoding import sample_valued
 from ornstein.core.discrete.denoisers import CategoricalDenoiser
-from ornstein.core.discrete.samplers import Sampler, sample
+from ornstein.core.discrete.samplers import FirstHitting, Sampler, sample
 from ornstein.core.errors import UsageError
 from ornstein.core.noise import KeyedUniform
 from ornstein.core.pairs import node_mask, pair_mask, unpack
 from ornstein.datasets.molecules import Vocabulary, assemble_batch
-from ornstein.domains.molecules.attempts import Attempt, judge, refuse, repaired
-from ornstein.domains.molecules.objectives import Objective
-from ornstein.domains.molecules.parts import UNKNOWN, Part, hold
-
-GUIDED = (0.0, 0.75)
-"""The times in which goals choose: before, the likeliest molecule says nothing of what will come out."""
-SIZES = 2048
-"""The stream of the numbers that choose sizes, apart from those of the samplers."""
+from ornstein.domains.molecules.attempts import Attempt, judge, repaired
+from ornstein.domains.molecules.generation import load_generator
+from ornstein.domains.molecules.parts import UNKNOWN, hold
+from ornstein.domains.molecules.score import ScoreModel, load_score_model
+from ornstein.domains.molecules.score import generate as score_generate
+from ornstein.domains.molecules.string_design import atoms_of, draw_strings, hold_tokens
+from ornstein.domains.molecules.strings import StringModel, load_strings
+from ornstein.domains.molecules.wishes import GUIDED, SIZES, Wish, with_parts
 
 
 class MoleculeModel(Protocol):
@@ -48,26 +50,57 @@ class MoleculeModel(Protocol):
     def steps(self) -> int: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Wish:
-    """What is asked of every molecule.
+Model = MoleculeModel | ScoreModel | StringModel
 
-    Args:
-        atoms: the fewest and the most heavy atoms; None leaves it to the model.
-        parts: what it contains.
-        objective: what it is to be good at.
-        candidates: next states among which the objective chooses, at least 1.
-        alpha: how far the choice is left to chance, in standard deviations of the goals; 0 takes the best.
+
+def vocabulary_of(model: Model) -> Vocabulary:
+    """The atoms that a model knows."""
+    return atoms_of(model) if isinstance(model, StringModel) else model.vocabulary
+
+
+def largest(model: Model) -> int:
+    """The most places of a molecule in memory: its atoms, or tokens of its string."""
+    return len(model.lengths if isinstance(model, StringModel) else model.sizes)
+
+
+def load(folder: Path, device: str | torch.device = "cpu") -> Model:
+    """The model of a folder, of whichever kind its card says.
+
+    Raises:
+        ModelError: where the folder holds no molecule model, or a damaged one.
     """
+    card = read_card(folder)
+    if card.get("representation") == "strings":
+        return load_strings(folder, device)
+    if card.get("path") == "gaussian":
+        return load_score_model(folder, device)
+    return load_generator(folder, device)
 
-    atoms: tuple[int, int] | None = None
-    parts: Sequence[Part] = ()
-    objective: Objective | None = None
-    candidates: int = 8
-    alpha: float = 0.0
+
+def check(model: Model, wish: Wish) -> None:
+    """Raises: UsageError where a model cannot meet a wish, InputError where it does not know a part."""
+    if isinstance(model, StringModel):
+        longest = int(torch.nonzero(model.lengths)[-1])
+        fewest = sum(part.atoms for part in wish.parts) + bool(wish.parts)  # something grows on them
+        fewest = max(fewest, wish.atoms[0] if wish.atoms else 0)
+        most = min(longest, wish.atoms[1] if wish.atoms else longest)
+        if fewest > most:
+            raise UsageError(
+                f"what is asked for has {fewest} heavy atoms or more, and {most} is the most",
+                "ask for a smaller part or more atoms, or choose another model",
+            )
+        if wish.parts:
+            hold_tokens(model, wish)
+        return
+    if isinstance(model, ScoreModel) and (wish.parts or wish.objective):
+        raise UsageError(
+            "a score-based model neither holds parts nor pursues goals",
+            "choose a discrete one of `ornstein models list`",
+        )
+    allowed_sizes(model, wish)
 
 
-def allowed_sizes(model: MoleculeModel, wish: Wish) -> Tensor:
+def allowed_sizes(model: MoleculeModel | ScoreModel, wish: Wish) -> Tensor:
     """The law of the number of heavy atoms under a wish, float64 (largest + 1,).
 
     Raises:
@@ -96,7 +129,7 @@ def allowed_sizes(model: MoleculeModel, wish: Wish) -> Tensor:
 
 @torch.no_grad()
 def draw(
-    model: MoleculeModel,
+    model: Model,
     items: Sequence[int],
     wish: Wish = Wish(),
     *,
@@ -127,10 +160,17 @@ def draw(
         UsageError: for a size that the model does not make, or a sampler that its paths do not allow.
         InputError: where a user's function fails.
     """
+    device = torch.device(device)
+    if isinstance(model, StringModel):
+        return draw_strings(
+            model, items, wish, steps or 100, sampler or FirstHitting(), seed, device, precision, batch
+        )  # fmt: skip
+    if isinstance(model, ScoreModel):
+        return _drawn_by_score(model, items, wish, steps, sampler, seed, device)
     law = allowed_sizes(model, wish).cumsum(0)
     uniform = KeyedUniform(seed, [int(item) for item in items])(0, (len(items), 1), SIZES)[:, 0]
     counts = torch.searchsorted(law, uniform.clamp(max=float(law[-1]) - 1e-12), right=True)
-    run = _Run(model, wish, steps or model.steps, sampler or model.sampler, seed, torch.device(device), precision)
+    run = _Run(model, wish, steps or model.steps, sampler or model.sampler, seed, device, precision)
     attempts: list[Attempt | None] = [None] * len(items)
     for part in counts.argsort(descending=True, stable=True).split(batch):
         for i, attempt in zip(part.tolist(), run([int(items[i]) for i in part.tolist()], counts[part])):
@@ -177,7 +217,7 @@ class _Run:
         except ValueError as error:
             raise UsageError(f"this model cannot be sampled so: {error}", "leave --solver to the model") from error
         raw = assemble_batch(x["nodes"], unpack(x["edges"], nodes), mask, self.model.vocabulary)
-        return [_with_parts(judge(molecule), wish.parts) for molecule in raw]
+        return [with_parts(judge(molecule), wish.parts) for molecule in raw]
 
 
 class _Value:
@@ -195,14 +235,28 @@ class _Value:
     def _one(self, raw: Chem.Mol, final: bool) -> float:
         objective = self._wish.objective
         assert objective is not None
-        attempt = _with_parts(judge(raw), self._wish.parts)
+        attempt = with_parts(judge(raw), self._wish.parts)
         if attempt.valid:
             return objective(attempt.molecule, attempt.smiles)
         mended = None if final else repaired(attempt.molecule)
         return math.nan if mended is None else objective(mended)
 
 
-def _with_parts(attempt: Attempt, parts: Sequence[Part]) -> Attempt:
-    """Not valid where a part is not found: a bond beside it can change what its rings are."""
-    missing = [part.smiles for part in parts if attempt.valid and not part.within(attempt.molecule)]
-    return refuse(attempt, f"{missing[0]} is not in it") if missing else attempt
+def _drawn_by_score(
+    model: ScoreModel,
+    items: Sequence[int],
+    wish: Wish,
+    steps: int | None,
+    sampler: Sampler | None,
+    seed: int,
+    device: torch.device,
+) -> list[Attempt]:
+    """Attempts of a score-based model, which knows sizes alone."""
+    if sampler is not None:
+        raise UsageError("a score-based model has a solver of its own", "leave --solver to the model")
+    check(model, wish)
+    sized = replace(model, sizes=allowed_sizes(model, wish))
+    raw = assemble_batch(
+        *score_generate(sized, list(items), steps=steps, seed=seed, device=device), model.vocabulary
+    )  # fmt: skip
+    return [judge(molecule) for molecule in raw]

@@ -31,7 +31,7 @@ def test_molecules_stand_beside_independent_atoms_and_bonds(standin, tmp_path, m
     page = Report("quickstart")
     shown = molecule_quickstart.demonstrate(tmp_path, page, "cpu", 0, Console(quiet=True))
     valid = {row[0]: row[1] for row in shown.rows}
-    assert valid["diffusion"] >= 0.4 > 0.1 >= valid["independent atoms and bonds"]
+    assert valid["diffusion"] >= 0.4 > 0.1 >= valid["independent places"]
     assert len(list(tmp_path.glob("*.sdf"))) == 3 and page.html().count("data:image/png") == 3
     assert len(shown.head) == len(shown.rows[0]) and shown.model["name"] == "chains"
 

@@ -72,6 +72,13 @@ def test_items_do_not_depend_on_the_batch_and_calls_are_counted():
     assert all(torch.equal(part[name], whole[name][[1, 4]]) for name in whole)
 
 
+def test_items_that_are_at_different_times_do_not_depend_on_the_batch():
+    settings = {"candidates": 3, "span": (0.0, 0.6), "seed": 4}
+    whole = sample_valued(toy(Masked(3)), full(6), total, FirstHitting(), **settings)
+    part = sample_valued(toy(Masked(3)), full(2), total, FirstHitting(), items=(3, 5), **settings)
+    assert all(torch.equal(part[name], whole[name][[3, 5]]) for name in whole)
+
+
 def test_known_positions_are_held():
     known = {"a": torch.tensor([[0, -1]] * 40)}
     for path in (Uniform(3), Masked(3)):
