@@ -103,7 +103,7 @@ class RankHistogram(NamedTuple):
 
 
 def rank_histogram(samples: Tensor, truth: Tensor, bins: int | None = None) -> RankHistogram:
-    """The histogram of the truth's ranks: a U says that samples spread too little, a hill too much, a slope that they are off.
+    """The histogram of the truth's ranks: a U says that samples spread too little, a hill too much.
 
     Args:
         samples: (problems, n, ...).
@@ -129,7 +129,7 @@ class ErrorSpread(NamedTuple):
     """Error against spread, in bins of rising spread.
 
     Args:
-        spread: of the samples in each bin, root mean square, with the factor sqrt(1 + 1/n) for the error of a mean of n: (bins,).
+        spread: of the samples in each bin, root mean square, times sqrt(1 + 1/n) for the error of a mean of n: (bins,).
         error: of the samples' mean in each bin, root mean square, (bins,).
         ratio: spread over error of all cases together; 1 where samples are calibrated.
     """

@@ -32,7 +32,7 @@ def flow_log_density(
     gaussian: GaussianDenoiser | None = None,
     **conditions: Tensor,
 ) -> Tensor:
-    """log p(x) by the probability flow, up which x is taken to noise: the noise's density and what the flow's divergence adds.
+    """log p(x) by the probability flow, up which x goes to noise: the noise's density, and what the divergence adds.
 
     In the angle theta = atan(sigma / c), c half the data's scale, and with v = x / sqrt(sigma^2 + c^2),
 

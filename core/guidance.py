@@ -110,8 +110,8 @@ class LossGuided(Denoiser):
 
         x0_hat = D - w (s^2 / a) grad_(x_t) loss(D(x_t)),
 
-    the posterior mean under a likelihood exp(-w loss), were x0_hat all of p(x0 | x_t): samples are of p exp(-w loss) where the
-    loss is linear and the prior Gaussian, and nearly so elsewhere; `rewards.tilted` is exact. Without the network's
+    the posterior mean under a likelihood exp(-w loss), were x0_hat all of p(x0 | x_t): samples are of p exp(-w loss) where
+    the loss is linear and the prior Gaussian, and a heuristic's elsewhere; `rewards.tilted` is exact. Without the network's
     derivative the gradient is taken at D alone,
 
         x0_hat = D - w sigma_d^2 sigma^2 / (sigma^2 + sigma_d^2) grad loss(D),      sigma = s / a,

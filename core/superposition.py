@@ -141,8 +141,8 @@ def product(
 
         exp(tau |x - m|^2 / 2),     tau = (sum of b_i - 1) sigma^2 / (sigma^2 + c^2)^2,
 
-    m the mean of the denoisers' data and c half their scale, which gives pure noise its width back and is 1 at the data. Weights spread with the number of
-    values: this is for few values, or many particles. Exponents (w, 1 - w) of a conditional and an
+    m the mean of the denoisers' data and c half their scale, which gives pure noise its width back and is 1 at the data.
+    Weights spread with the number of values: this is for few values, or many particles. Exponents (w, 1 - w) of a conditional and an
     unconditional denoiser are classifier-free guidance made exact.
 
     Args:
@@ -150,11 +150,11 @@ def product(
         shape: (problems, ...) of one sample for each problem, real.
         particles: of each problem, at least 1.
         exponents: b_i, of a sum above 0; all 1 by default.
-        errors: of each denoiser by sigma, see `Levels.kernel`: no error of the steps is left for round Gaussians. Without them
-            the result is a little too narrow for the number of steps.
+        errors: of each denoiser by sigma, see `Levels.kernel`: no error of the steps is left for round Gaussians. Without
+            them the result is too narrow, the less so the more steps there are.
         steps: evaluations of each denoiser for each particle.
         threshold: particles are resampled where their effective number falls below this share of them.
-        grid, seed, dtype, device, y, conditions: as for `sample`, y and conditions (problems, ...); the grid ends with noise left.
+        grid, seed, dtype, device, y, conditions: as for `sample`, by problem; the grid ends with noise left.
         items, noise: key the noise of each problem, which is drawn for all its particles at once: (problems, particles, ...).
 
     Returns: x (problems, particles, ...) and log-weights, whose evidence is the log of the integral of the product.
@@ -230,7 +230,7 @@ def _scores(ladder: Sequence[Levels], i: int, x: Tensor) -> Tensor:
 
 
 def _equalising(scores: Tensor, log_q: Tensor) -> Tensor:
-    """The least move (batch, ...) along the differences of the scores (models, batch, ...) that makes log q_i + score_i . move
+    """The least move (batch, ...) along the differences of scores (models, batch, ...) that makes log q_i + score_i . move
     equal. Where scores agree nothing can be done, and the pseudo-inverse does nothing."""
     flat = scores.flatten(2).double()
     apart = (flat[1:] - flat[0]).transpose(0, 1)  # (batch, models - 1, d)
