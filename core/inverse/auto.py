@@ -9,6 +9,7 @@ from ornstein.core.covariances import Covariance
 from ornstein.core.denoisers import Denoiser
 from ornstein.core.grids import Explicit, Grid, Karras
 from ornstein.core.inverse.jacobian import Moments
+from ornstein.core.inverse.noise_level import estimate_noise
 from ornstein.core.inverse.observation import Observation
 from ornstein.core.levels import Levels
 from ornstein.core.noise import KeyedUniform
@@ -26,7 +27,7 @@ def sample_posterior(
     prior: Denoiser,
     operator: LinearOperator | Nonlinear,
     observations: Tensor,
-    noise: Tensor | float | Covariance,
+    noise: Tensor | float | Covariance | None,
     *,
     shape: Sequence[int],
     samples: int,
@@ -54,7 +55,7 @@ def sample_posterior(
         prior: E[x0 | x_t] on any Gaussian path without y, differentiable, of real items of at most 512 values.
         operator: A, on items of the given shape.
         observations: y, (problems, *range).
-        noise: of y, see `Observation`.
+        noise: of y, see `Observation`; None has `estimate_noise` find it, of each problem, for a linear operator.
         shape: of one item.
         samples: of each problem, at least 1.
         steps: evaluations of the prior for each sample, at least 1; each with as many vector-Jacobian products as an item
@@ -78,6 +79,10 @@ def sample_posterior(
         raise ValueError(f"items of {size} values: the whole Jacobian serves up to {LARGEST}; see docs/inverse.md")
     assert samples >= 1 and steps >= 1, f"{samples} samples, {steps} steps"
     weighted = samples >= MANY if weighted is None else weighted
+    if noise is None:
+        assert isinstance(operator, LinearOperator), "the noise is estimated for linear operators"
+        found = estimate_noise(prior, operator, observations, shape)
+        noise = found.reshape(-1, *[1] * (observations.ndim - 1))
     numbers = range(problems) if items is None else items
     rows = KeyedUniform(seed, [item * PER_ITEM + k for item in numbers for k in range(samples)])
     selection = KeyedUniform(seed, list(numbers))

@@ -10,6 +10,7 @@ from ornstein.core.analytic import GaussianDenoiser, MixtureDenoiser
 from ornstein.core.covariances import Diagonal, Modes
 from ornstein.core.inverse.auto import sample_posterior
 from ornstein.core.inverse.jacobian import Counted
+from ornstein.core.inverse.noise_level import estimate_noise
 from ornstein.core.inverse.observation import Observation, stack
 from ornstein.core.operators import Mask, Matrix, Nonlinear, Select
 from ornstein.core.paths import EDM, RectifiedFlow, VariancePreserving
@@ -139,6 +140,20 @@ def test_nonlinear_measurement_by_its_derivative():
     deviation = float(((density * (line - mean) ** 2).sum() / density.sum()).sqrt())
     assert float(x.mean()) == pytest.approx(mean, abs=4 * deviation / math.sqrt(2000))
     assert float(x.std()) == pytest.approx(deviation, rel=0.1)  # six standard errors
+
+
+def test_noise_is_found_where_it_is_not_told():
+    """Forty observations of eight values: 32 directions hold nothing but noise, and tell it to 1 / 8."""
+    prior = MixtureDenoiser(torch.ones(2), randn(0, 2, 8), torch.tensor([0.2, 0.5]))
+    a, x0 = randn(1, 40, 8), randn(2, 3, 8)
+    levels = torch.tensor([0.01, 0.1, 0.5], dtype=WIDE)
+    y = x0 @ a.mT + levels[:, None] * randn(3, 3, 40)
+    found = estimate_noise(prior, Matrix(a), y, (8,))
+    assert (found / levels - 1).abs().max() < 0.35  # some three standard errors
+    torch.testing.assert_close(estimate_noise(prior, Matrix(1e3 * a), 1e3 * y, (8,)), 1e3 * found, rtol=0.02, atol=0)
+    settings = {"shape": (8,), "samples": 2, "steps": 3}
+    told = sample_posterior(prior, Matrix(a), y, found[:, None], **settings)
+    assert torch.equal(sample_posterior(prior, Matrix(a), y, None, **settings), told)
 
 
 def test_what_does_not_serve_is_refused():
