@@ -114,7 +114,7 @@ def methods(quick: bool) -> Iterator[Method]:
         Method("ornstein", "DAPS, 20 x 5", daps, quick=False),
         Method("ornstein", "twisted SMC, 100", tds, quick=False),
         Method("ornstein", "AFDPS, 100", afdps, quick=False),
-        Method("ornstein", "two priors, 20", two_priors, quick=False),
+        Method("ornstein", "two priors, 20", two_priors, quick=False, alone=True),
     ]
     yield ours[0]
     for library, peers in LIBRARIES.items():
