@@ -13,7 +13,7 @@ from torch import Tensor
 from ornstein.core.checkpoints import read_card
 from ornstein.core.discrete.decoding import sample_valued
 from ornstein.core.discrete.denoisers import CategoricalDenoiser
-from ornstein.core.discrete.samplers import FirstHitting, Sampler, sample
+from ornstein.core.discrete.samplers import Ancestral, FirstHitting, Sampler, sample
 from ornstein.core.errors import UsageError
 from ornstein.core.noise import KeyedUniform
 from ornstein.core.pairs import node_mask, pair_mask, unpack
@@ -75,6 +75,23 @@ def load(folder: Path, device: str | torch.device = "cpu") -> Model:
     if card.get("path") == "gaussian":
         return load_score_model(folder, device)
     return load_generator(folder, device)
+
+
+def how(default: Sampler, default_steps: int, sampler: Sampler | None, steps: int | None) -> tuple[Sampler, int]:
+    """The sampler and its steps: the model's own where nothing is said. First hitting takes one call a position: where steps
+    are asked for, and no sampler, the ancestral one makes them.
+
+    Raises:
+        UsageError: for steps of first hitting.
+    """
+    if steps is not None and isinstance(sampler or default, FirstHitting):
+        if sampler is not None:
+            raise UsageError(
+                "first-hitting takes as many steps as there are places, and none are to be given",
+                "leave out --steps, or choose another --solver",
+            )
+        sampler = Ancestral()
+    return sampler or default, steps or default_steps
 
 
 def check(model: Model, wish: Wish) -> None:
@@ -157,20 +174,20 @@ def draw(
         batch: attempts at a time; those of equal size go together.
 
     Raises:
-        UsageError: for a size that the model does not make, or a sampler that its paths do not allow.
+        UsageError: for a size that the model does not make, or a sampler that its paths do not allow; see also `how`.
         InputError: where a user's function fails.
     """
     device = torch.device(device)
     if isinstance(model, StringModel):
-        return draw_strings(
-            model, items, wish, steps or 100, sampler or FirstHitting(), seed, device, precision, batch
-        )  # fmt: skip
+        sampler, steps = how(FirstHitting(), 100, sampler, steps)
+        return draw_strings(model, items, wish, steps, sampler, seed, device, precision, batch)
     if isinstance(model, ScoreModel):
         return _drawn_by_score(model, items, wish, steps, sampler, seed, device)
     law = allowed_sizes(model, wish).cumsum(0)
     uniform = KeyedUniform(seed, [int(item) for item in items])(0, (len(items), 1), SIZES)[:, 0]
     counts = torch.searchsorted(law, uniform.clamp(max=float(law[-1]) - 1e-12), right=True)
-    run = _Run(model, wish, steps or model.steps, sampler or model.sampler, seed, device, precision)
+    sampler, steps = how(model.sampler, model.steps, sampler, steps)
+    run = _Run(model, wish, steps, sampler, seed, device, precision)
     attempts: list[Attempt | None] = [None] * len(items)
     for part in counts.argsort(descending=True, stable=True).split(batch):
         for i, attempt in zip(part.tolist(), run([int(items[i]) for i in part.tolist()], counts[part])):

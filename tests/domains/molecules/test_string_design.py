@@ -6,9 +6,9 @@ from rdkit import Chem
 
 from ornstein.core.discrete.denoisers import CategoricalDenoiser
 from ornstein.core.discrete.paths import Masked
-from ornstein.core.discrete.samplers import Ancestral
+from ornstein.core.discrete.samplers import Ancestral, FirstHitting
 from ornstein.core.errors import InputError, UsageError
-from ornstein.domains.molecules.design import check, draw, largest, vocabulary_of
+from ornstein.domains.molecules.design import check, draw, how, largest, vocabulary_of
 from ornstein.domains.molecules.objectives import Goal, Objective
 from ornstein.domains.molecules.parts import read_part
 from ornstein.domains.molecules.string_design import template
@@ -93,6 +93,14 @@ def test_attempts_do_not_depend_on_their_batch(model):
     whole = draw(model, range(7), wish, sampler=Ancestral(), steps=4)
     part = draw(model, [5, 2], wish, sampler=Ancestral(), steps=4, batch=1)
     assert [a.smiles for a in part] == [whole[5].smiles, whole[2].smiles]
+
+
+def test_steps_are_made_or_refused_but_never_ignored(model):
+    assert how(FirstHitting(), 100, None, None) == (FirstHitting(), 100)
+    assert how(FirstHitting(), 100, None, 7) == (Ancestral(), 7)
+    assert how(Ancestral(), 50, None, 7) == (Ancestral(), 7)
+    with pytest.raises(UsageError, match="first-hitting"):
+        draw(model, range(2), sampler=FirstHitting(), steps=7)
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(model):
