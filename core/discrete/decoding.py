@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.discrete.denoisers import CategoricalDenoiser, States
-from ornstein.core.discrete.samplers import Ancestral, Progress, Sampler, laws, start
+from ornstein.core.discrete.samplers import Ancestral, Progress, Sampler, held, laws, start
 from ornstein.core.noise import KeyedUniform
 from ornstein.core.particles import select
 
@@ -79,8 +79,10 @@ def sample_valued(
         guided = (progress.t >= span[0]) & (progress.t <= span[1])
         if candidates == 1 or not guided.any():
             progress, logits = sampler.step(paths, progress, p0, masks, steps, first), {}
+            progress = progress._replace(x=held(progress.x, known))
             continue
         drawn = sampler.step(paths, _spread(progress, candidates), _repeated(p0, candidates), wide_masks, steps, many)
+        drawn = drawn._replace(x=held(drawn.x, wide_known))
         final = sampler.done(drawn, steps)
         wide_logits: Mapping[str, Tensor] = {}
         guess = dict(drawn.x)

@@ -340,9 +340,9 @@ def sample(
         steps: at least 1; `FirstHitting` takes as many as there are positions.
         seed: at least 0.
         items: each row's number, which its noise depends on (with the seed, the step and the position); 0, 1, ... by default.
-        known: what is given of the sample, int64 by name, -1 where it is not. On masked paths it is data from the start, and the
-            rest follows its law given that; on others it is noised as data are and comes out of the noise for certain,
-            and the rest follows approximately.
+        known: what is given of the sample, int64 by name, -1 where it is not; it is data from the start. On masked paths the
+            rest follows its law given that; on others approximately, as the denoiser takes the known for noise
+            while there is much (renewal brings it nearer).
         temperature: of p(x0 | x_t), above 0; 1 is the model's own law.
         progress: a saved one, to go on from.
         callback: called after every step with the progress and the law of the data that it was made from.
@@ -366,7 +366,7 @@ def sample(
         logits = denoiser(progress.x, progress.t, masks, **conditions)
         p0 = laws(paths, logits, progress.x, known, temperature)
         progress = sampler.step(paths, progress, p0, masks, steps, uniform)
-        progress = progress._replace(x=_held(paths, progress.x, known))
+        progress = progress._replace(x=held(progress.x, known))
         if callback is not None:
             callback(progress, p0)
     return progress.x
@@ -375,20 +375,18 @@ def sample(
 def start(
     paths: Mapping[str, CategoricalPath], masks: States, uniform: KeyedUniform, known: States | None = None
 ) -> dict[str, Tensor]:
-    """The state at t = 1: noise, but for what is known on masked paths, which is data from the start."""
+    """The state at t = 1: noise, but for what is known, which is data from the start."""
     x = {}
     for stream, (name, path) in enumerate(paths.items()):
         mask = masks[name]
         x[name] = path.start(uniform(0, mask.shape, 2 * len(paths) + 1 + stream, mask.device)) * mask
-    return _held(paths, x, known)
+    return held(x, known)
 
 
-def _held(paths: Mapping[str, CategoricalPath], x: States, known: States | None) -> dict[str, Tensor]:
-    """The state, in which what is known on masked paths is data."""
-    given = {name: value for name, value in (known or {}).items() if isinstance(paths[name], Masked)}
-    return {
-        name: torch.where(given[name] >= 0, given[name], value) if name in given else value for name, value in x.items()
-    }
+def held(x: States, known: States | None) -> dict[str, Tensor]:
+    """The state, in which what is known is data."""
+    given = known or {}
+    return {name: torch.where(given[name] >= 0, given[name], v) if name in given else v for name, v in x.items()}
 
 
 def laws(

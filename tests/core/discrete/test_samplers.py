@@ -205,7 +205,7 @@ def test_known_positions_are_held_and_the_rest_follows_from_them(kind, sampler):
     law = torch.bincount(found["a"][:, 1], minlength=3).double() / 2000
     if kind is Masked:
         assert distance(law, given) < 0.06  # four standard errors are 0.04; 40 steps of the grid add to it
-    else:  # the noise of the known hides it at first
+    else:  # the denoiser takes the known for noise at first
         alone = P.reshape(3, 3, 2).sum((0, 2))
         assert distance(law, given) < 0.9 * distance(alone, given)
 
