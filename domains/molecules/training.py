@@ -1,5 +1,6 @@
 """Training a model of molecular graphs from a configuration."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -169,40 +170,44 @@ def prepare(source: Source, folder: Path, log: Callable[[str], None] = print) ->
         raise InputError(f"data.path {source.path}: holds no graphs.safetensors", "Give a file of SMILES.")
     # RDKit is asked only here: a machine that trains on prepared data needs none.
     from ornstein.datasets.molecule_files import read_smiles
-    from ornstein.datasets.molecules import NotAGraph, Vocabulary, parse, to_graph
+    from ornstein.datasets.molecules import Vocabulary, parse, to_graph
 
     rows = read_smiles(source.path, source.column or None)
     if source.limit and len(rows) > source.limit:
         chosen = np.random.default_rng(0).permutation(len(rows))[: source.limit]
         rows = [rows[i] for i in np.sort(chosen)]
-    molecules, wrong = [], []
+    # One at a time, and the vocabulary as it grows: a million molecules of RDKit's would not fit in memory.
+    seen: Counter[tuple[str, int]] = Counter()
+    vocabulary: Vocabulary | None = None
+    graphs, wrong = [], []
     for row, smiles in rows:
         try:
-            molecules.append((row, parse(smiles)))
-        except ValueError as error:
-            wrong.append(f"row {row}: {error}")
-    if source.atoms:
-        molecules = [(row, m) for row, m in molecules if m.GetNumAtoms() <= source.atoms]
-    if not molecules:
-        raise InputError(f"data.path {source.path}: no molecule can be read", wrong[0] if wrong else "It is empty.")
-    vocabulary = Vocabulary.of(molecule for _, molecule in molecules)
-    graphs = []
-    for row, molecule in molecules:
-        try:
+            molecule = parse(smiles)
+            if source.atoms and molecule.GetNumAtoms() > source.atoms:
+                continue
+            atoms = [(atom.GetSymbol(), atom.GetFormalCharge()) for atom in molecule.GetAtoms()]
+            if vocabulary is None or not seen.keys() >= set(atoms):
+                vocabulary = Vocabulary(tuple(dict.fromkeys([*seen, *atoms])))
+            seen.update(atoms)
             graph = to_graph(molecule, vocabulary, check=False)
-        except NotAGraph as error:
+        except (ValueError, AssertionError) as error:  # `NotAGraph` is a ValueError
             wrong.append(f"row {row}: {error}")
             continue
-        ends = np.argwhere(np.triu(graph.edges, 1))
-        graphs.append((graph.nodes, ends, graph.edges[ends[:, 0], ends[:, 1]]))
+        ends = np.argwhere(np.triu(graph.edges, 1)).astype(np.int16)
+        graphs.append((graph.nodes.astype(np.uint8), ends, graph.edges[ends[:, 0], ends[:, 1]].astype(np.uint8)))
+    if not graphs or vocabulary is None:
+        raise InputError(f"data.path {source.path}: no molecule can be read", wrong[0] if wrong else "It is empty.")
     for line in wrong[:20]:
         log(f"{source.path}: {line}; left out")
-    log(f"{len(graphs)} molecules, {len(wrong)} left out; atoms {vocabulary.describe()}")
-    table = GraphTable.of(graphs)
+    # The most frequent atom first.
+    words = Vocabulary(tuple(sorted(vocabulary.atoms, key=lambda atom: (-seen[atom], atom))))
+    turned = np.array([words.atoms.index(atom) for atom in vocabulary.atoms], np.uint8)
+    table = GraphTable.of((turned[nodes], ends, edges) for nodes, ends, edges in graphs)
+    log(f"{len(table)} molecules, {len(wrong)} left out; atoms {words.describe()}")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "vocabulary.json", vocabulary.to_json())
+    write_json(folder / "vocabulary.json", words.to_json())
     table.save(folder / "graphs.safetensors")
-    return table, vocabulary.to_json()
+    return table, words.to_json()
 
 
 def train_generator(

@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from rdkit import Chem
 
 from ornstein.core.checkpoints import load_tensors, save_model
 from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.pairs import unpack
+from ornstein.datasets.graph_table import GraphTable
+from ornstein.datasets.molecules import Vocabulary, assemble_batch, canonical, parse
 from ornstein.domains.molecules.design import draw
 from ornstein.domains.molecules.generation import generate, load_generator
 from ornstein.domains.molecules.training import (
@@ -23,6 +28,12 @@ from ornstein.pipelines.train import read_configuration
 
 SMILES = ["CCO", "CC(=O)N", "C#CC", "c1ccoc1", "C[N+](C)(C)CC(=O)[O-]", "OCC1CC1", "N#CCO", "CC(C)=O", "C1CC1N", "FCC"]
 PATHS = [{"path": "marginal"}, {"path": "masked", "schedule": "linear", "sampler": {"name": "first-hitting"}}]
+
+
+def dense(graphs: GraphTable, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The first graphs as a dense batch."""
+    batch = graphs.batch(np.arange(count))
+    return batch["nodes"], unpack(batch["edges"], batch["mask"].shape[1]), batch["mask"]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +123,9 @@ def test_prepared_graphs_serve_in_place_of_the_file(table: Path, tmp_path: Path)
     first, words = prepare(Source(str(table)), tmp_path / "a", lambda line: None)
     again, same = prepare(Source(str(tmp_path / "a")), tmp_path / "b")
     assert words == same and len(first) == len(again) == len(SMILES) and not (tmp_path / "b").exists()
+    assert [words["atoms"][i] for i in (0, 1)] == [["C", 0], ["O", 0]]  # the most frequent first
+    back = assemble_batch(*dense(first, len(SMILES)), Vocabulary.from_json(words))
+    assert [canonical(parse(Chem.MolToSmiles(m))) for m in back] == [canonical(parse(s)) for s in SMILES]
     small, _ = prepare(Source(str(table), limit=4, atoms=4), tmp_path / "c", lambda line: None)
     assert 1 <= len(small) <= 4 and int(small.sizes.max()) <= 4
 
