@@ -49,10 +49,11 @@ def best_of_n(model: Model, objective: Objective, calls: int, seed: int, **setti
 
 
 def decoding(
-    model: Model, objective: Objective, calls: int, seed: int, candidates: int, **settings: Any
+    model: Model, objective: Objective, calls: int, seed: int, candidates: int, rounds: int = 1, **settings: Any
 ) -> dict[str, float]:
     """Soft value decoding, in small batches until enough different molecules were asked about."""
-    return _drawn(model, Wish(objective=objective, candidates=candidates), objective, calls, seed, 16, settings)
+    wish = Wish(objective=objective, candidates=candidates, rounds=rounds)
+    return _drawn(model, wish, objective, calls, seed, 16, settings)
 
 
 def _drawn(
@@ -186,6 +187,7 @@ def compare(
             runs: dict[str, Callable[[Objective], dict[str, float]]] = {
                 "best of N": lambda o, s=seed: best_of_n(model, o, calls, s, **settings),  # type: ignore[misc]
                 "SVDD": lambda o, s=seed: decoding(model, o, calls, s, candidates, **settings),  # type: ignore[misc]
+                "SVDD, 5 rounds": lambda o, s=seed: decoding(model, o, calls, s, candidates, 5, **settings),  # type: ignore[misc]
                 "graph GA": lambda o, s=seed: genetic_algorithm(start, o, calls, s),  # type: ignore[misc]
             }
             for method, run in runs.items():

@@ -77,6 +77,7 @@ def generate(
     until_valid: bool = False,
     repair: bool = False,
     candidates: Annotated[int | None, Option(low=2, high=10_000, none="auto")] = None,
+    rounds: Annotated[int | None, Option(low=1, high=1000, none="auto")] = None,
     model: Model = None,
     steps: ModelSteps = None,
     solver: Solver = "auto",
@@ -98,6 +99,7 @@ def generate(
         until_valid: go on until -n molecules are valid
         repair: tell as well how many would be valid after a repair of their valences; they are not written
         candidates: next states among which goals choose in every step; more of them reach further and take longer
+        rounds: how often goals are pursued: the result is noised halfway, decoded again, and kept where it is better
 
     Raises:
         UsageError: for options that contradict each other or that the model cannot meet.
@@ -108,8 +110,9 @@ def generate(
     from ornstein.domains.molecules.objectives import Objective, read_goals, spreads
 
     goals = read_goals(maximise, target or ())  # type: ignore[arg-type]
-    if candidates is not None and not goals:
-        raise UsageError("--candidates chooses among goals, and there are none", "add --maximise or --target")
+    for option, given in (("--candidates", candidates), ("--rounds", rounds)):
+        if given is not None and not goals:
+            raise UsageError(f"{option} is for goals, and there are none", "add --maximise or --target")
     place = runtime.choose_device(device)
     runtime.check_precision(precision, place)
     chosen = models.find_model(model, "molecule")
@@ -123,7 +126,7 @@ def generate(
     if goals:
         pilot = _attempts(loaded, plain, PILOT, False, max_memory, settings, None)
         scales = spreads(goals, [attempt.molecule for attempt in pilot if attempt.valid])
-        wish = _with_goals(plain, Objective(goals, scales), candidates or 8)
+        wish = _with_goals(plain, Objective(goals, scales), candidates or 8, rounds or 1)
         check(loaded, wish)
     attempts = _attempts(loaded, wish, n, until_valid, max_memory, settings, progress)
     made = MoleculeGeneration(attempts, goals, pilot, wanted=n if until_valid else None, seed=seed, repair=repair)
@@ -218,10 +221,10 @@ def _wish(model: "DesignModel", scaffold: str | None, fragment: str | None, atom
     return wish
 
 
-def _with_goals(wish: "Wish", objective: Any, candidates: int) -> "Wish":
+def _with_goals(wish: "Wish", objective: Any, candidates: int, rounds: int) -> "Wish":
     from dataclasses import replace
 
-    return replace(wish, objective=objective, candidates=candidates)
+    return replace(wish, objective=objective, candidates=candidates, rounds=rounds)
 
 
 def _attempts(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.discrete.denoisers import CategoricalDenoiser, States
-from ornstein.core.discrete.samplers import Ancestral, Progress, Sampler, held, laws, start
+from ornstein.core.discrete.samplers import Ancestral, GridSampler, Progress, Sampler, held, laws, start
 from ornstein.core.noise import KeyedUniform
 from ornstein.core.particles import select
 
@@ -33,6 +33,7 @@ def sample_valued(
     items: Sequence[int] | None = None,
     known: States | None = None,
     temperature: float = 1.0,
+    begun: tuple[States, float] | None = None,
     **conditions: Tensor,
 ) -> dict[str, Tensor]:
     """Samples of the law p(x0) exp(value(x0) / alpha), nearly, for a value of any kind: it needs no derivative.
@@ -48,6 +49,8 @@ def sample_valued(
         candidates: at least 1; 1 is `sample`.
         alpha: at least 0, in units of the value; 0 takes the best.
         span: the times (low, high) between which candidates are drawn.
+        begun: data (batch, positions) by name and a time: the run goes on from these data, noised up to this time, and
+            not from noise. It is how a result is refined: noised a part of the way and decoded again.
 
     Returns:
         int64 (batch, positions) by name.
@@ -56,7 +59,8 @@ def sample_valued(
         ValueError: where the paths do not allow the sampler, or a setting is out of range.
 
     Source: Li et al. (2024), Derivative-free guidance in continuous and discrete diffusion models with soft value-based
-    decoding, arXiv:2408.08252, algorithm 1, with the values of its section on posterior means (SVDD-PM).
+    decoding, arXiv:2408.08252, algorithm 1, with the values of its section on posterior means (SVDD-PM). Refinement: Uehara
+    et al. (2025), Reward-guided iterative refinement in diffusion models at test-time, arXiv:2502.14944.
     """
     paths = denoiser.paths
     sampler.refuse(paths)
@@ -68,7 +72,10 @@ def sample_valued(
     # Step 0 draws by the item, later steps by the candidate: no key is used twice.
     many = KeyedUniform(seed, [number * candidates + m for number in numbers for m in range(candidates)])
     first = KeyedUniform(seed, [number * candidates for number in numbers])
-    progress = sampler.begin(paths, start(paths, masks, single, known), steps, single)
+    if begun is None:
+        progress = sampler.begin(paths, start(paths, masks, single, known), steps, single)
+    else:
+        progress = _resumed(denoiser, sampler, *begun, masks, known, steps, single)
     wide_masks, wide_conditions = _repeated(masks, candidates), _repeated(conditions, candidates)
     wide_known = None if known is None else _repeated(known, candidates)
     logits: Mapping[str, Tensor] = {}
@@ -97,6 +104,34 @@ def sample_valued(
         progress = Progress(drawn.step, drawn.t[pick], {name: x[pick] for name, x in drawn.x.items()})
         logits = {name: part[pick] for name, part in wide_logits.items()}
     return progress.x
+
+
+def _resumed(
+    denoiser: CategoricalDenoiser,
+    sampler: Sampler,
+    data: States,
+    time: float,
+    masks: States,
+    known: States | None,
+    steps: int,
+    uniform: KeyedUniform,
+) -> Progress:
+    """The progress of a run at data that are noised up to a time, of the sampler's grid where it has one."""
+    if not 0 < time <= 1:
+        raise ValueError(f"time {time}: must be above 0, at most 1")
+    done = 0
+    if isinstance(sampler, GridSampler):
+        done = min(steps - 1, round(steps * (1 - time ** (1 / sampler.power))))
+        time = (1 - done / steps) ** sampler.power
+    x = {}
+    for stream, (name, path) in enumerate(denoiser.paths.items()):
+        numbers = uniform(0, masks[name].shape, CHOICE + 1 + stream, masks[name].device)
+        x[name] = path.mix(data[name], time, numbers) * masks[name]
+    x = held(x, known)
+    if not isinstance(sampler, GridSampler):
+        return sampler.begin(denoiser.paths, x, steps, uniform)  # what is masked is what is left to do
+    first = next(iter(x.values()))
+    return Progress(done, torch.full((len(first),), time, dtype=torch.float64, device=first.device), x)
 
 
 def _choice(uniform: KeyedUniform, step: int) -> Tensor:

@@ -11,7 +11,6 @@ from rdkit import Chem
 from torch import Tensor
 
 from ornstein.core.checkpoints import read_card
-from ornstein.core.discrete.decoding import sample_valued
 from ornstein.core.discrete.denoisers import CategoricalDenoiser
 from ornstein.core.discrete.samplers import Ancestral, FirstHitting, Sampler, sample
 from ornstein.core.errors import UsageError
@@ -25,7 +24,7 @@ from ornstein.domains.molecules.score import ScoreModel, load_score_model
 from ornstein.domains.molecules.score import generate as score_generate
 from ornstein.domains.molecules.string_design import atoms_of, draw_strings, hold_tokens
 from ornstein.domains.molecules.strings import StringModel, load_strings
-from ornstein.domains.molecules.wishes import GUIDED, SIZES, Wish, with_parts
+from ornstein.domains.molecules.wishes import SIZES, Wish, pursue, with_parts
 
 
 class MoleculeModel(Protocol):
@@ -221,16 +220,23 @@ class _Run:
         dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         try:
             with torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-                if wish.objective is None or wish.candidates == 1:
+                if wish.objective is None:
                     x = sample(
                         denoiser, masks, self.sampler, steps=self.steps, seed=self.seed, items=items, known=known
                     )
                 else:
                     value = _Value(self.model.vocabulary, mask, wish)
-                    x = sample_valued(
-                        denoiser, masks, value, self.sampler, steps=self.steps, seed=self.seed, items=items, known=known,
-                        candidates=wish.candidates, alpha=wish.alpha, span=GUIDED,
-                    )  # fmt: skip
+                    x = pursue(
+                        denoiser,
+                        masks,
+                        value,
+                        self.sampler,
+                        wish,
+                        steps=self.steps,
+                        seed=self.seed,
+                        items=items,
+                        known=known,
+                    )
         except ValueError as error:
             raise UsageError(f"this model cannot be sampled so: {error}", "leave --solver to the model") from error
         raw = assemble_batch(x["nodes"], unpack(x["edges"], nodes), mask, self.model.vocabulary)

@@ -9,7 +9,6 @@ import torch
 from rdkit import Chem
 from torch import Tensor
 
-from ornstein.core.discrete.decoding import sample_valued
 from ornstein.core.discrete.samplers import Sampler, sample
 from ornstein.core.errors import InputError, UsageError
 from ornstein.core.noise import KeyedUniform, key
@@ -18,7 +17,7 @@ from ornstein.datasets.molecules import Vocabulary
 from ornstein.domains.molecules.attempts import Attempt, judge_text, refuse
 from ornstein.domains.molecules.parts import UNKNOWN
 from ornstein.domains.molecules.strings import TOKEN, StringModel
-from ornstein.domains.molecules.wishes import GUIDED, SIZES, Wish, with_parts
+from ornstein.domains.molecules.wishes import SIZES, Wish, pursue, with_parts
 
 GAP = "*"
 """Where a template is open."""
@@ -171,12 +170,12 @@ class _Run:
         masks = {"tokens": mask}
         dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         with torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            if wish.objective is None or wish.candidates == 1:
+            if wish.objective is None:
                 x = sample(denoiser, masks, self.sampler, steps=self.steps, seed=self.seed, items=items, known=held)
             else:
-                x = sample_valued(
-                    denoiser, masks, lambda x, final: self._values(x, lengths), self.sampler, steps=self.steps,
-                    seed=self.seed, items=items, known=held, candidates=wish.candidates, alpha=wish.alpha, span=GUIDED,
+                x = pursue(
+                    denoiser, masks, lambda x, final: self._values(x, lengths), self.sampler, wish, steps=self.steps,
+                    seed=self.seed, items=items, known=held,
                 )  # fmt: skip
         return [self._attempt(row, n) for row, n in zip(x["tokens"].tolist(), lengths.tolist())]
 

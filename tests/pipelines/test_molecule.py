@@ -100,6 +100,8 @@ def test_goal_moves_the_property_and_a_target_is_reached(checkpoint):
     assert made.measures["TPSA_mean"] > made.measures["TPSA_without_goal"] + 10
     assert made.values["TPSA"] == [Descriptors.TPSA(m) for m in made.molecules]
     assert made.measures["objective_calls"] > 10
+    refined = make(checkpoint, n=10, maximise="tpsa", candidates=6, rounds=2)
+    assert refined.measures["TPSA_mean"] > made.measures["TPSA_mean"]
     aimed = make(checkpoint, n=10, target="HeavyAtomMolWt=80", candidates=12)
     assert aimed.measures["HeavyAtomMolWt_error"] < 15 and aimed.measures["HeavyAtomMolWt_reached"] > 0
     assert not aimed.warnings
@@ -128,7 +130,7 @@ def test_target_that_cannot_be_reached_says_so(tmp_path, checkpoint, ornstein):
         (("--maximise", "beauty"), 2, "beauty"), (("--target", "MolWt"), 2, "NAME=VALUE"), (("--atoms", "9-4"), 2, "9-4"),
         (("--atoms", "90-99"), 2, "2 to 8"), (("--scaffold", "c1ccccc"), 2, "parsed"), (("--scaffold", "CBr"), 3, "Br"),
         (("--scaffold", "CCCCCCCCCC"), 2, "2 to 8"), (("--fragment", "*CCCC", "--atoms", "2-4"), 2, "at most 4"),
-        (("--candidates", "5"), 2, "--maximise"), (("--maximise", "absent.py:f"), 3, "absent.py"), (("-n", "0"), 2, "-n"),
+        (("--candidates", "5"), 2, "--maximise"), (("--rounds", "2"), 2, "--maximise"), (("--maximise", "absent.py:f"), 3, "absent.py"), (("-n", "0"), 2, "-n"),
         (("--solver", "first-hitting"), 2, "mask"), (("--maximise", "qed", "--target", "qed=1"), 2, "twice"),
     ],
 )  # fmt: skip

@@ -109,6 +109,18 @@ def test_span_says_when_candidates_are_drawn():
     assert asked == [False, False, True]
 
 
+@pytest.mark.parametrize(("path", "sampler"), [(Uniform(3), Ancestral()), (Masked(3), FirstHitting())])
+def test_result_that_is_noised_a_little_is_kept_for_the_most_part(path, sampler):
+    data = sample(toy(path), full(300), sampler, steps=10)
+    for time, low, high in ((0.1, 0.85, 1.0), (1.0, 0.3, 0.5)):  # of all noise nothing is left: .38 agree by chance
+        again = sample_valued(
+            toy(path), full(300), total, sampler, steps=10, candidates=1, begun=(data, time), seed=1
+        )  # fmt: skip
+        assert low < (again["a"] == data["a"]).double().mean() < high
+    with pytest.raises(ValueError, match="time"):
+        sample_valued(toy(path), full(300), total, sampler, begun=(data, 0.0))
+
+
 def test_settings_out_of_range_are_refused():
     for wrong in ({"candidates": 0}, {"alpha": -1.0}, {"temperature": 0.0}):
         with pytest.raises(ValueError):

@@ -1,5 +1,7 @@
 """Molecules of a model of SMILES with what is asked of them, on a stand-in that writes chains of C, N and O."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from rdkit import Chem
@@ -80,6 +82,9 @@ def test_goal_moves_what_is_written(model):
     wish = asked(model, objective=Objective([goal]), candidates=4)
     aimed = [goal.value(a.molecule) for a in draw(model, range(12), wish) if a.valid]
     assert sum(aimed) / len(aimed) > sum(plain) / len(plain) + 0.1
+    further = draw(model, range(12), replace(wish, rounds=3))
+    values = [goal.value(a.molecule) for a in further if a.valid]
+    assert len(values) == len(aimed) and all(b >= a for a, b in zip(aimed, values)) and sum(values) > sum(aimed) + 0.5
 
 
 def test_atoms_are_within_the_range_or_the_attempt_is_not_valid(model):
