@@ -12,8 +12,8 @@ from ornstein.core.pairs import pair_count, pair_mask, pair_nodes, unpack
 class GraphBlock(nn.Module):
     """One layer: messages to the nodes, then to the edges, then a perceptron on each.
 
-        h_i <- h_i + g1 W [sum_j softmax_j(q_i . k_j + b(e_ij)) v_j,  sum_j m(e_ij)]
-        e_ij <- e_ij + g2 W [u_i + u_j,  p_i p_j,  sum_k A_ik B_kj + B_ik A_kj]
+        h_i <- h_i + g1 W [sum_j softmax_j(q_i . k_j + b(e_ij)) v_j,  sum_j m(e_ij) / sqrt(n)]
+        e_ij <- e_ij + g2 W [u_i + u_j,  p_i p_j,  sum_k (A_ik B_kj + B_ik A_kj) / sqrt(n)]
         h, e <- h + g3 MLP(h), e + g4 MLP(e)
 
     where all inputs are normalised, and scaled and shifted by the condition, which also makes the gates g; these are zero at
@@ -55,7 +55,7 @@ class GraphBlock(nn.Module):
         square = unpack(self.from_edges(y) * present, n)  # (batch, n, n, all that edges say)
         bias, left, right, message = square.split(parts, dim=-1)
         attended = self._attend(x, bias.permute(0, 3, 1, 2) + allowed)
-        to_nodes = torch.cat([attended, message.sum(2)], dim=-1)
+        to_nodes = torch.cat([attended, message.sum(2) * scale[:, 0]], dim=-1)
         h = h + c[2] * self.node_out(to_nodes)
 
         first, second = pair_nodes(n, h.device)
