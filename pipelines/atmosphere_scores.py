@@ -78,7 +78,7 @@ def _window(result: "Layout", reference: "Layout", notes: list[str]) -> tuple[sl
 
     from ornstein.domains.atmosphere.background import Region
 
-    place = Region("", "", reference.grid, np.empty(0), np.ones(1), np.empty(0)).window(result.grid)
+    place = Region("", "", reference.grid, np.empty(0), 1.0, np.empty(0)).window(result.grid)
     if place is None:
         raise InputError("the result's cells are not cells of the reference", "compare fields on one grid")
     if result.grid.shape != reference.grid.shape:

@@ -83,11 +83,12 @@ class Series:
         values = self.values[times].astype(np.float64)
         harmonics = fit_harmonics(values, self.hours[times])
         anomalies = values - np.tensordot(day_harmonics(self.hours[times]), harmonics, 1)
-        deviation = np.maximum(anomalies.std(0), 1e-6)
-        scale = np.sqrt(np.square(deviation).mean())
-        step = max(1, -(-len(times) // samples))
+        scale = float(max(anomalies.std(), 1e-6))
+        step = max(1, -(-len(times) // max(samples, 1)))
         kept = anomalies[::step] / scale if dense else anomalies[:0]
-        return Region(self.region, self.variable, self.grid, harmonics, deviation, kept.astype(np.float32))
+        if not dense:
+            harmonics[1:] = 0  # a large region's mean alone
+        return Region(self.region, self.variable, self.grid, harmonics, scale, kept.astype(np.float32))
 
 
 def load_series(source: FieldSource) -> list[Series]:

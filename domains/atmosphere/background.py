@@ -60,32 +60,29 @@ class Region:
         variable: the quantity's name.
         grid: of the fields.
         harmonics: coefficients of `day_harmonics`, (5, rows, columns).
-        deviation: standard deviation of the anomalies, (rows, columns).
-        anomalies: samples of (field - climatology) over their mean deviation, (n, rows, columns); empty where the region
-            is too large for a dense covariance: then only its mean and deviation are its own.
+        scale: the anomalies' standard deviation over all cells, their unit.
+        anomalies: samples of (field - climatology) / scale, (n, rows, columns); empty where the region is too large for a
+            dense covariance: then only its mean is its own.
     """
 
     name: str
     variable: str
     grid: Grid
     harmonics: np.ndarray
-    deviation: np.ndarray
+    scale: float
     anomalies: np.ndarray
-
-    @property
-    def scale(self) -> float:
-        """The mean deviation, the unit of the anomalies."""
-        return float(np.sqrt(np.square(self.deviation).mean()))
 
     def window(self, fine: Grid) -> tuple[slice, slice] | None:
         """Where a grid lies in the region's, cell on cell; None where it does not."""
         found = []
-        for ours, theirs in ((self.grid.latitudes, fine.latitudes), (self.grid.longitudes, fine.longitudes)):
-            shift = 0.0 if ours is self.grid.latitudes else 360 * np.round((ours[0] - theirs[0]) / 360)
-            start = int(np.argmin(np.abs(ours - (theirs[0] + shift))))
+        for ours, theirs, turn in (
+            (self.grid.latitudes, fine.latitudes, 720.0),
+            (self.grid.longitudes, fine.longitudes, 360.0),
+        ):
+            start = int(np.argmin(np.abs(_turned(ours - theirs[0], turn))))
             part = ours[start : start + len(theirs)]
             step = float(np.median(np.diff(ours)))
-            if len(part) < len(theirs) or np.abs(part - theirs - shift).max() > 0.05 * step:
+            if len(part) < len(theirs) or np.abs(_turned(part - theirs, turn)).max() > 0.05 * step:
                 return None
             found.append(slice(start, start + len(theirs)))
         return found[0], found[1]
@@ -112,6 +109,7 @@ def stationary(
     mean: np.ndarray | None = None,
     terrain: tuple[np.ndarray, np.ndarray] | None = None,
     gaussian: GaussianDenoiser | None = None,
+    usual: np.ndarray | None = None,
 ) -> Background:
     """A background from a spectrum, its mean and its size fitted to the coarse field itself.
 
@@ -126,9 +124,12 @@ def stationary(
         mean: of the fine field where it is known, (channels, rows, columns); a low-order fit by default.
         terrain: heights on the coarse and on the fine grid, for that fit.
         gaussian: of z where it was made already (for the same grid and channels).
+        usual: the climatology of few weeks, like `mean`: SHARE of it is taken, and the fit is to what that leaves.
     """
     if mean is None:
-        mean = low_order(coarse, coarse_grid, fine, terrain)
+        first = np.zeros((len(coarse), *fine.shape)) if usual is None else SHARE * usual
+        rest = coarse - operator.whole(torch.from_numpy(first)[None])[0].numpy()
+        mean = first + low_order(rest, coarse_grid, fine, terrain)
     expected = operator.whole(torch.from_numpy(mean)[None])[0].numpy()
     anomalies = np.where(np.isfinite(coarse), coarse - expected, 0.0)
     covariance = spectrum.variances(fine)
@@ -138,6 +139,9 @@ def stationary(
     deviation = size[:, None, None] * activity(anomalies, coarse_grid, fine)
     return Background(torch.from_numpy(mean), torch.from_numpy(deviation), gaussian, origin)
 
+
+SHARE = 0.7
+"""How much of the climatology of few weeks is lasting; the rest is their weather."""
 
 ACTIVITY = 0.5
 """How much of the coarse field's unevenness the deviation follows, in the logarithm: between none (0) and all (1)."""
@@ -228,6 +232,11 @@ def find_region(regions: Sequence[Region], variable: str, fine: Grid) -> tuple[R
         if window is not None:
             return region, window
     return None
+
+
+def _turned(angle: np.ndarray, turn: float) -> np.ndarray:
+    """Angles in [-turn / 2, turn / 2)."""
+    return np.mod(angle + turn / 2, turn) - turn / 2
 
 
 def _waves(n: int, periodic: bool) -> Tensor:

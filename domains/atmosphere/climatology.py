@@ -45,7 +45,7 @@ def low_order(
     basis, wanted = (_basis(g, grid) for g in (grid, fine))
     cells = np.isfinite(coarse).sum((1, 2)).min()
     if terrain is not None and cells >= 30:
-        scale = float(np.std(terrain[0])) or 1.0
+        scale = max(float(np.std(terrain[0])), 200.0)  # low islands tell nothing of a lapse rate
         basis = np.concatenate([basis, terrain[0].reshape(-1, 1) / scale], 1)
         wanted = np.concatenate([wanted, terrain[1].reshape(-1, 1) / scale], 1)
     made = np.empty((len(coarse), *fine.shape))
@@ -57,9 +57,12 @@ def low_order(
             continue
         terms = basis.shape[1] if len(y) >= 2 * basis.shape[1] else 1
         middle = y.mean()
-        # A ridge keeps terms out that the cells with values do not tell apart.
+        # A ridge keeps terms out that the cells with values do not tell apart, the terrain's above all.
         left = basis[there, :terms]
-        weights = np.linalg.solve(left.T @ left + 1e-6 * len(y) * np.eye(terms), left.T @ (y - middle))
+        ridge = np.full(terms, 1e-6 * len(y))
+        if terrain is not None and cells >= 30 and terms == basis.shape[1]:
+            ridge[-1] = 0.03 * len(y)
+        weights = np.linalg.solve(left.T @ left + np.diag(ridge), left.T @ (y - middle))
         made[channel] = (middle + wanted[:, :terms] @ weights).reshape(fine.shape)
     return made
 

@@ -163,26 +163,21 @@ class Backgrounds:
             hour: of the day (UTC); None where the field has no time.
             mean: of the fine field where a climatology gives it, (channels, rows, columns).
         """
+        terrain = None if self.heights is None else (self._coarse_heights(), self.heights)
         if self.place is None:
-            terrain = None
-            if self.heights is not None:
-                terrain = (self._coarse_heights(), self.heights)
             return stationary(
                 coarse, self.coarse, self.fine, self.operator, self.spectrum, self.origin, mean, terrain, self.gaussian
             )
         region, window = self.place
-        mean = region.mean(window, hour or 0.0)[None] if mean is None else mean
+        usual = region.mean(window, hour or 0.0)[None]
+        if not self.dense:
+            return stationary(
+                coarse, self.coarse, self.fine, self.operator, self.spectrum, self.origin, mean, terrain, self.gaussian,
+                usual,
+            )  # fmt: skip
+        mean = usual if mean is None else mean
         expected = self.operator.whole(torch.from_numpy(mean)[None])[0]
         anomalies = torch.nan_to_num(torch.from_numpy(coarse).double() - expected)
-        if not self.dense:
-            made = stationary(
-                coarse, self.coarse, self.fine, self.operator, self.spectrum, self.origin, mean, None, self.gaussian
-            )
-            # The region's own pattern of deviations, with the size of the day.
-            pattern = torch.from_numpy(region.deviation[window] / np.sqrt(np.square(region.deviation[window]).mean()))
-            return Background(
-                mean=made.mean, deviation=made.deviation * pattern, gaussian=made.gaussian, origin=made.origin
-            )
         values = anomalies[self.operator.kept] / region.scale
         size = region.scale * adaptive(self.gaussian, values, self.operator, self.calibration.adapt)
         return Background(
@@ -207,11 +202,10 @@ def save_prior(folder: Path | str, prior: Prior, architecture: dict[str, Any], c
     regions = []
     for i, region in enumerate(prior.regions):
         offset = float(region.harmonics[0].mean())
-        harmonics = region.harmonics.copy()
+        harmonics = region.harmonics[: 5 if len(region.anomalies) else 1].copy()
         harmonics[0] -= offset
         # Vectors keep their type in a model: half precision has three digits, bfloat16 two.
         tensors[f"region.{i}.harmonics"] = torch.from_numpy(harmonics).half().flatten()
-        tensors[f"region.{i}.deviation"] = torch.from_numpy(region.deviation / region.scale).half().flatten()
         tensors[f"region.{i}.anomalies"] = _packed(region.anomalies)
         regions.append(
             {
@@ -253,12 +247,12 @@ def load_prior(folder: Path | str, device: str | torch.device = "cpu") -> Prior:
         regions = []
         for i, entry in enumerate(card["regions"]):
             grid = _grid(entry["grid"])
-            harmonics = tensors[f"region.{i}.harmonics"].reshape(5, *grid.shape).double().numpy()
+            known = tensors[f"region.{i}.harmonics"].reshape(-1, *grid.shape).double().numpy()
+            harmonics = np.concatenate([known, np.zeros((5 - len(known), *grid.shape))])
             harmonics[0] += entry["offset"]
-            deviation = tensors[f"region.{i}.deviation"].reshape(grid.shape).double().numpy() * entry["scale"]
             packed = tensors[f"region.{i}.anomalies"]
             anomalies = packed.reshape(-1, *grid.shape).float().numpy() * np.float32(entry["range"] / 127)
-            regions.append(Region(entry["name"], entry["variable"], grid, harmonics, deviation, anomalies))
+            regions.append(Region(entry["name"], entry["variable"], grid, harmonics, entry["scale"], anomalies))
         terrain = None
         if card["terrain"] is not None:
             grid = _grid(card["terrain"])

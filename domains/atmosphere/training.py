@@ -213,24 +213,20 @@ def normalised(
     heights: np.ndarray | None,
 ) -> np.ndarray:
     """A patch (rows, columns) as z of the background that its average over factor x factor cells would give it."""
-    mean = None if region is None else region.mean(window, float(series.hours[time]))[None]
-    if region is not None and len(region.anomalies):
-        return (values - mean[0]) / region.scale  # type: ignore[index]
+    usual = None if region is None else region.mean(window, float(series.hours[time]))[None]
+    if region is not None and usual is not None and len(region.anomalies):
+        return (values - usual[0]) / region.scale
     coarse_grid = grid.coarsen(factor)
     operator = Coarsening.between(grid, coarse_grid)
     field = torch.from_numpy(values.astype(np.float64))[None, None]
     coarse = operator.whole(field)[0].numpy()
     terrain = None
-    if heights is not None and mean is None:
+    if heights is not None:
         terrain = (operator.whole(torch.from_numpy(heights)[None, None])[0, 0].numpy(), heights)
     background = stationary(
-        coarse, coarse_grid, grid, operator, prior.spectra[series.variable], "", mean, terrain, _NO_GAUSSIAN
+        coarse, coarse_grid, grid, operator, prior.spectra[series.variable], "", None, terrain, _NO_GAUSSIAN, usual
     )
-    deviation = background.deviation[0].numpy()
-    if region is not None:
-        pattern = region.deviation[window]
-        deviation = deviation * pattern / np.sqrt(np.square(pattern).mean())
-    return (values - background.mean[0].numpy()) / deviation
+    return (values - background.mean[0].numpy()) / background.deviation[0].numpy()
 
 
 def _whole(grid: Grid) -> tuple[int, int]:

@@ -55,7 +55,7 @@ def model(tmp_path_factory):
     away = Grid(60 + 0.25 * np.arange(16), -10 + 0.25 * np.arange(24))
     harmonics = np.zeros((5, *away.shape))
     harmonics[0] = 270.0
-    region = Region("north", "t2m", away, harmonics, np.full(away.shape, 4.0), field(away, 60).astype("float32") / 4)
+    region = Region("north", "t2m", away, harmonics, 4.0, field(away, 60).astype("float32") / 4)
     torch.manual_seed(0)
     prior = Prior({"t2m": SPECTRUM, "q": SPECTRUM}, (region,), build(TINY, 2), None, {"t2m": Calibration(memory=3.0)})
     save_prior(folder, prior, TINY, {"name": "tiny"})
