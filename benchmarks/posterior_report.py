@@ -5,38 +5,44 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+LIMIT = 40.0  # of the picture, times what exact samples score
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 TITLES = {"gauss": "Gaussian prior", "gmm4": "four modes"}
 COLOURS = {"ornstein": "#1f77b4", "azula": "#e08a1e", "deepinv": "#2a9d4e"}
 
 
 def draw(rows: list[Row], path: str) -> None:
-    """A panel for each prior: error of the covariance against that of the mean, both over what exact samples score."""
+    """A panel for each prior, a line for each method: errors of the mean and of the covariance over those of exact samples."""
     import matplotlib
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "ornstein"  # the same bytes for the same numbers
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(TITLES), figsize=(11, 4.6))
+    methods = list(dict.fromkeys((row["library"], row["method"]) for row in rows))
+    figure, axes = plt.subplots(1, len(TITLES), figsize=(10, 1.2 + 0.24 * len(methods)), sharey=True)
     for (prior, title), axis in zip(TITLES.items(), axes, strict=True):
         for row in (row for row in rows if row["prior"] == prior):
-            x, y = row["mean_error"] / row["exact_mean_error"], row["covariance_error"] / row["exact_covariance_error"]
-            ours = row["method"] == "auto"
-            colour = "#b3261e" if ours else COLOURS[row["library"]]
-            axis.scatter([x], [y], s=70 if ours else 22, color=colour, zorder=3 if ours else 2)
-            text = "auto" if ours else f"{row['method']}"
-            axis.annotate(text, (x, y), (4, 3), textcoords="offset points", fontsize=6.5, color=colour)
-        axis.axvline(1, color="#7a7a7a", lw=0.7)
-        axis.axhline(1, color="#7a7a7a", lw=0.7)
-        axis.set(xscale="log", yscale="log", title=title, xlabel="error of the mean, exact samples = 1")
-        axis.margins(0.15)
-        axis.grid(alpha=0.3, lw=0.5)
-    axes[0].set_ylabel("error of the covariance, exact samples = 1")
-    names = [("auto", "#b3261e"), *((f"{k}'s methods" if k == "ornstein" else k, v) for k, v in COLOURS.items())]
-    handles = [plt.Line2D([], [], marker="o", lw=0, color=colour, label=name) for name, colour in names]
-    figure.legend(handles=handles, loc="lower center", ncols=len(names), frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
+            key = row["library"], row["method"]
+            mean, covariance = (min(row[f"{k}_error"] / row[f"exact_{k}_error"], LIMIT) for k in ("mean", "covariance"))
+            colour, place = "#b3261e" if row["method"] == "auto" else COLOURS[row["library"]], -methods.index(key)
+            axis.plot([mean, covariance], [place, place], color=colour, lw=0.8, alpha=0.5)
+            axis.plot([mean], [place], "o", color=colour, ms=5)
+            axis.plot([covariance], [place], "s", color=colour, ms=5, mfc="white")
+        axis.axvline(1, color="#7a7a7a", lw=0.8, zorder=0)
+        axis.set(
+            xscale="log",
+            title=title,
+            xlabel=f"error, exact samples = 1 (at most {LIMIT:.0f} drawn)",
+            xlim=(0.7, 1.2 * LIMIT),
+        )
+        axis.grid(axis="x", alpha=0.3, lw=0.5)
+    axes[0].set_yticks(
+        [-n for n in range(len(methods))], [f"{library} {name}" for library, name in methods], fontsize=8
+    )
+    marks = [plt.Line2D([], [], marker=m, lw=0, color="#444444", mfc=f) for m, f in (("o", "#444444"), ("s", "white"))]
+    figure.legend(marks, ["mean", "covariance"], loc="lower center", ncols=2, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
 
 
