@@ -27,7 +27,10 @@ from ornstein.pipelines.provenance import plain
 from ornstein.pipelines.signature import Parameter, parameters, positionals
 from ornstein.pipelines.verbs import Verb
 
-DOMAINS = {"mri": "magnetic resonance imaging: from k-space to pictures"}
+DOMAINS = {
+    "mri": "magnetic resonance imaging: from k-space to pictures",
+    "speech": "recordings of speech: noise and rooms removed",
+}
 """A domain is a module of this package of the same name, with its verbs in `VERBS` and a function `evaluate`."""
 
 COMMANDS = {

@@ -15,7 +15,10 @@ from ornstein.pipelines.options import Device, Seed
 from ornstein.pipelines.report import Report
 from ornstein.pipelines.signature import Option
 
-DEMONSTRATIONS = {"mri": "ornstein.pipelines.mri_quickstart:demonstrate"}
+DEMONSTRATIONS = {
+    "mri": "ornstein.pipelines.mri_quickstart:demonstrate",
+    "speech": "ornstein.pipelines.speech_quickstart:demonstrate",
+}
 """For each domain a function of (folder, report, device, seed, console) that gives a `Demonstration`."""
 
 MARK, MARKED = "README.txt", "`ornstein quickstart` made this folder. Run again, it replaces what it made.\n"

@@ -15,7 +15,10 @@ from ornstein.pipelines.answers import Answer
 from ornstein.pipelines.report import Report
 from ornstein.pipelines.signature import Option
 
-SHOWN = {"mri": ("ornstein.pipelines.mri_pictures:show", "psnr_head")}
+SHOWN = {
+    "mri": ("ornstein.pipelines.mri_pictures:show", "psnr_head"),
+    "speech": ("ornstein.pipelines.speech_pictures:show", "estoi"),
+}
 """For each domain the function of (report, result, reference or None) that shows one result, and the measure (the more,
 the better) by which the worst are shown first."""
 
@@ -71,7 +74,7 @@ def summarise(
     """Puts many results on one page and into one table.
 
     Args:
-        domain: mri
+        domain: mri or speech
         files: results, each with its sidecar beside it, and what `ornstein evaluate --json` said of them (.json)
         output: the page to write
         table: a table to write as well, tab-separated, one line a result

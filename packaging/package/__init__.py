@@ -11,7 +11,7 @@ import sys
 
 __version__ = importlib.metadata.version("ornstein")
 
-_PIPELINES = ("mri",)
+_PIPELINES = ("mri", "speech")
 
 
 def __getattr__(name: str):

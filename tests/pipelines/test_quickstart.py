@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ornstein.pipelines import mri_quickstart, quickstart
+from ornstein.pipelines import mri_quickstart, quickstart, speech_quickstart
 from ornstein.pipelines.mri_results import Reconstruction
 
 
@@ -75,6 +75,7 @@ def reconstructed(monkeypatch):
         made.std = np.full(truth.shape, 20.0, np.float32) if method == "diffusion" else None
         return made
 
+    monkeypatch.setattr(quickstart, "DEMONSTRATIONS", {"mri": quickstart.DEMONSTRATIONS["mri"]})
     monkeypatch.setattr(mri_quickstart, "template", lambda: Volume(truth, np.eye(4)))
     monkeypatch.setattr(mri_quickstart.mri, "reconstruct", reconstruct)
 
@@ -99,3 +100,16 @@ def test_quickstart_of_mri_beats_the_classical_methods(ornstein, tmp_path):
     methods = json.loads(out)["domains"]["mri"]["methods"]
     scores = {name: values["PSNR in the head (dB)"] for name, values in methods.items()}
     assert scores["diffusion"] > max(scores["tv"], scores["sense"], scores["zero-filled"])
+
+
+def test_speech_is_shown_by_every_method_with_players(monkeypatch, ornstein, tmp_path):
+    monkeypatch.setattr(quickstart, "DEMONSTRATIONS", {"speech": quickstart.DEMONSTRATIONS["speech"]})
+    monkeypatch.setattr(speech_quickstart, "SECONDS", 4.0)
+    code, out, err = ornstein("quickstart", tmp_path / "q", "--json")
+    assert code == 0, err
+    methods = json.loads(out)["domains"]["speech"]["methods"]
+    scores = {name: values["SI-SDR (dB)"] for name, values in methods.items()}
+    assert set(scores) == {"noisy", "noisereduce", "wiener", "diffusion"}
+    assert scores["diffusion"] > max(scores["wiener"], scores["noisereduce"], scores["noisy"])
+    page = (tmp_path / "q" / "report.html").read_text()
+    assert page.count("<audio") == 5 and "synthetic voice" in page
