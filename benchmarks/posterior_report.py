@@ -58,9 +58,10 @@ def summary(rows: list[Row]) -> str:
         cells = []
         for prior in TITLES:
             r = found.get(prior)
-            cells.append(
-                "–" if r is None else f"{r['mean_error']:.3f} / {r['covariance_error']:.3f} / {r['coverage90']:.2f}"
-            )
+            if r is None or r["covariance_error"] > 100:
+                cells.append("–" if r is None else "diverges")
+            else:
+                cells.append(f"{r['mean_error']:.3f} / {r['covariance_error']:.3f} / {r['coverage90']:.2f}")
         vjps = " / ".join(str(found[prior]["vjps"]) for prior in TITLES if prior in found)
         calls = " / ".join(str(found[prior]["evaluations"]) for prior in TITLES if prior in found)
         seconds = " / ".join(f"{found[prior]['seconds']:.0f}" for prior in TITLES if prior in found)
