@@ -49,8 +49,9 @@ class GraphDenoiser(NetworkCategorical):
         which = torch.zeros(len(t), len(self.sets), device=masks["nodes"].device)
         which[:, chosen] = 1
         out = self.network(x, t, masks, which)["edges"]
-        evidence = self.sets[chosen]["edges"].evidence(x["edges"], t)
-        return {"edges": out.float() + evidence.float()}
+        path = self.sets[chosen]["edges"]
+        prior = torch.tensor(path.stationary, device=out.device).log()
+        return {"edges": out.float() + path.evidence(x["edges"], t).float() + prior}
 
 
 @dataclass(frozen=True, eq=False)

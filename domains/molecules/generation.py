@@ -65,11 +65,15 @@ def paths_from(kind: str, schedule: str, frequencies: dict[str, list[float]]) ->
     return {name: made(len(values), when) for name, values in frequencies.items()}
 
 
-def build(architecture: dict[str, Any], paths: dict[str, CategoricalPath]) -> NetworkCategorical:
-    """A denoiser with fresh weights, which knows each position alone."""
+def build(
+    architecture: dict[str, Any],
+    paths: dict[str, CategoricalPath],
+    frequencies: dict[str, list[float]] | None = None,
+) -> NetworkCategorical:
+    """A denoiser with fresh weights, which knows each position alone, and the frequencies of the classes."""
     nodes, edges = paths["nodes"], paths["edges"]
     network = GraphStateNetwork(nodes.states, nodes.classes, edges.states, edges.classes, **architecture)
-    return NetworkCategorical(network, paths)
+    return NetworkCategorical(network, paths, frequencies)
 
 
 def sampler_from(settings: dict[str, Any]) -> Sampler:
@@ -92,7 +96,7 @@ def load_generator(folder: Path | str, device: str | torch.device = "cpu") -> Ge
     tensors, card = load_model(folder)
     try:
         paths = paths_from(card["path"], card["schedule"], card["frequencies"])
-        denoiser = build(card["architecture"], paths)
+        denoiser = build(card["architecture"], paths, card["frequencies"])
         denoiser.network.load_state_dict(tensors)
         vocabulary = Vocabulary.from_json(card["vocabulary"])
         sizes = torch.tensor(card["sizes"], dtype=torch.float64)

@@ -166,9 +166,11 @@ class StringModel:
     card: dict[str, Any]
 
 
-def build(architecture: dict[str, int], tokens: int) -> NetworkCategorical:
-    """A denoiser with fresh weights."""
-    return NetworkCategorical(TokenNetwork(tokens, **architecture), {"tokens": Masked(tokens)})
+def build(architecture: dict[str, int], frequencies: Sequence[float]) -> NetworkCategorical:
+    """A denoiser with fresh weights, which knows the frequencies of the tokens."""
+    tokens = len(frequencies)
+    network = TokenNetwork(tokens, **architecture)
+    return NetworkCategorical(network, {"tokens": Masked(tokens)}, {"tokens": frequencies})
 
 
 def prepare(c: StringConfiguration, log: Callable[[str], None] = print) -> StringTable:
@@ -220,7 +222,9 @@ def train_strings(
         ) from error
     table = prepare(c, log)
     torch.manual_seed(key(c.training.seed))
-    denoiser = build(c.architecture, len(table.vocabulary))
+    counts = np.bincount(table.tokens, minlength=len(table.vocabulary))
+    frequencies = (counts / counts.sum()).tolist()
+    denoiser = build(c.architecture, frequencies)
     log(f"{len(table)} strings, {sum(p.numel() for p in denoiser.parameters()):,} weights")
 
     def batch(step: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -237,14 +241,15 @@ def train_strings(
         raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
     assert isinstance(average, NetworkCategorical)
     if world()[0] == 0:  # one process of several writes the model
-        counts = np.bincount(table.lengths)
+        lengths = np.bincount(table.lengths)
         card = {
             "name": c.name,
             "domain": "molecule",
             "representation": "strings",
             "architecture": c.architecture,
             "tokens": list(table.vocabulary),
-            "lengths": (counts / counts.sum()).tolist(),
+            "frequencies": frequencies,
+            "lengths": (lengths / lengths.sum()).tolist(),
             "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
             **c.card,
         }
@@ -260,7 +265,7 @@ def load_strings(folder: Path | str, device: str | torch.device = "cpu") -> Stri
     """
     tensors, card = load_model(folder)
     try:
-        denoiser = build(card["architecture"], len(card["tokens"]))
+        denoiser = build(card["architecture"], card["frequencies"])
         denoiser.network.load_state_dict(tensors)
         lengths = torch.tensor(card["lengths"], dtype=torch.float64)
         vocabulary = tuple(map(str, card["tokens"]))

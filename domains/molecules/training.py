@@ -276,7 +276,7 @@ def save_unfinished(configuration: MoleculeConfiguration) -> Path:
 def _fresh(c: MoleculeConfiguration, frequencies: dict[str, list[float]]) -> NetworkCategorical | NetworkJoint:
     if c.path == "gaussian":
         return build_score(c.architecture, len(frequencies["nodes"]))
-    return build(c.architecture, paths_from(c.path, c.schedule, frequencies))
+    return build(c.architecture, paths_from(c.path, c.schedule, frequencies), frequencies)
 
 
 def _save(

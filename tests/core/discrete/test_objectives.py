@@ -98,10 +98,12 @@ class Table(nn.Module):
 @kinds
 def test_an_untrained_network_already_knows_what_a_position_says_of_itself(kind):
     paths = toy.paths(kind, Linear())
-    denoiser = NetworkCategorical(Table(), paths)
+    shares = {"a": [0.5, 0.3, 0.2], "b": [0.9, 0.1]}
+    denoiser = NetworkCategorical(Table(), paths, shares)
     x = toy.joint(toy.states(paths))
     t = torch.full((len(x["a"]),), 0.3, dtype=torch.float64)
-    wanted = Exact(paths, torch.full((18,), 1 / 18, dtype=torch.float64))(x, t, toy.MASKS)
+    a, b = (torch.tensor(shares[name], dtype=torch.float64) for name in "ab")
+    wanted = Exact(paths, torch.einsum("i,j,k->ijk", a, a, b).flatten())(x, t, toy.MASKS)
     for name, logits in denoiser(x, t, toy.MASKS).items():
         torch.testing.assert_close(logits.double().softmax(-1), wanted[name].softmax(-1), atol=1e-6, rtol=0)
 

@@ -37,9 +37,10 @@ def folders(tmp_path_factory):
         root / "score", score.build(SMALL, 3).network.state_dict(), common | {"path": "gaussian", "sampler": {}}
     )  # fmt: skip
     architecture, tokens = {"width": 24, "depth": 1, "heads": 2}, ["C", "N", "O"]
-    card = {"domain": "molecule", "representation": "strings", "architecture": architecture, "tokens": tokens}
+    card = {"domain": "molecule", "representation": "strings", "architecture": architecture, "tokens": tokens,
+            "frequencies": [0.6, 0.3, 0.1]}  # fmt: skip
     save_model(
-        root / "strings", strings.build(architecture, 3).network.state_dict(), card | {"lengths": SIZES}
+        root / "strings", strings.build(architecture, [0.6, 0.3, 0.1]).network.state_dict(), card | {"lengths": SIZES}
     )  # fmt: skip
     return root
 
