@@ -113,7 +113,9 @@ class GraphConfiguration:
         try:
             return from_mapping(cls, values)
         except UsageError as error:
-            raise UsageError(str(error), error.hint or "See docs/discrete.md for the fields of a graph model.") from error
+            raise UsageError(
+                str(error), error.hint or "See docs/discrete.md for the fields of a graph model."
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
