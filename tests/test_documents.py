@@ -1,5 +1,6 @@
 """What the documents say exists: their links lead somewhere, and their commands are those of the command line."""
 
+import importlib
 import re
 
 import pytest
@@ -8,7 +9,10 @@ from ornstein.pipelines import cli
 from ornstein.pipelines.signature import parameters
 
 DOCUMENTS = ("README.md", "docs/index.md", "docs/mri.md", "docs/command-line.md", "docs/architecture.md")
-DOCUMENTS += ("workflows/mri/README.md", "workflows/mri/config/README.md")
+DOCUMENTS += ("docs/speech.md",)
+DOCUMENTS += tuple(
+    f"workflows/{domain}/{name}" for domain in ("mri", "speech") for name in ("README.md", "config/README.md")
+)
 COMMON = {
     "-o",
     "--output",
@@ -29,10 +33,12 @@ COMMAND = re.compile(r"(?:^    |`|uv run )(ornstein [a-z][^`#\n]*)", re.MULTILIN
 
 def options() -> set[str]:
     """Every option of any command."""
-    from ornstein.pipelines import mri, quickstart, summary, train
+    from ornstein.pipelines import quickstart, summary, train
 
-    functions = [verb.function for verb in mri.VERBS]
-    functions += [mri.evaluate, quickstart.quickstart, summary.summarise, train.train]
+    modules = [importlib.import_module(f"ornstein.pipelines.{domain}") for domain in cli.DOMAINS]
+    functions = [verb.function for module in modules for verb in module.VERBS]
+    functions += [module.evaluate for module in modules]
+    functions += [quickstart.quickstart, summary.summarise, train.train]
     return COMMON | {p.flag for function in functions for p in parameters(function)}
 
 
