@@ -22,7 +22,8 @@ and noise: above what is left unknown of z once it is measured."""
 
 DENSE = 1500
 """Observations, up to which the posterior's matrix is factored; beyond, conjugate gradients."""
-ITERATIONS = 60
+ITERATIONS = 300
+"""Of these at most: 60 leave 1.0 of a deviation of 7 on water vapour of the whole tropics."""
 
 
 class ByChannel(nn.Module):

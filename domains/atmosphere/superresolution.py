@@ -24,10 +24,12 @@ from ornstein.domains.atmosphere.climatology import from_file
 from ornstein.domains.atmosphere.covariances import spectrum_of_coarse
 from ornstein.domains.atmosphere.operator import Coarsening, at_points
 from ornstein.domains.atmosphere.prior import Backgrounds, Prior
-from ornstein.domains.atmosphere.sampling import Settings, ensemble, keep_bounds, posterior_mean, posterior_of
+from ornstein.domains.atmosphere.sampling import DENSE, Settings, ensemble, keep_bounds, posterior_mean, posterior_of
 
 EXACT = 1e-3
 """The error of a coarse value that is given without one, in units of the background's deviation."""
+NEARLY = 5e-3
+"""The same where there are too many values for a matrix, and conjugate gradients have to converge."""
 DOUBTFUL = 5.0
 """Standard deviations beyond which an observation is left out."""
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -196,8 +198,12 @@ class Superresolver:
         backgrounds = self._made(name, known, coarse, operator)
         background = backgrounds.at(coarse, hour, self._expected(name, hour, day)).to(device)
         values = torch.from_numpy(coarse)[operator.kept]
-        own = EXACT * background.deviation.mean().cpu() if options.coarse_error is None else self._error(name, known)
-        noise = torch.full_like(values, float(own))
+        if options.coarse_error is None:
+            own = (EXACT if len(values) <= DENSE else NEARLY) * float(background.deviation.mean())
+        else:  # a field that is off by so much leaves at least so much unsaid
+            own = self._error(name, known)
+            background = replace(background, deviation=background.deviation.clamp(min=own))
+        noise = torch.full_like(values, own)
         measured: LinearOperator = operator
         seen = self._observed(name, known, number, background, operator, values, noise, backgrounds)
         coarse_only = values, noise

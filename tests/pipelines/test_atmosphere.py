@@ -1,5 +1,6 @@
 """Fields through the command line and in Python: they keep their form, mean the same however arranged, and what is wrong is named."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -383,3 +384,35 @@ def test_the_accessor_gives_a_dataset(coarse, model):
 
     made = coarse.ornstein.superresolve(factor=4, members=2, method="optimal", model=model)
     xr.testing.assert_allclose(made, run(coarse, model, members=2, method="optimal"))
+
+
+def test_withheld_radiosondes_are_predicted_better_with_the_others_than_without(shared_data, tmp_path):
+    """Real ascents of one time: T at 500 hPa of a third of the stations, from a zonal mean alone and with the other stations."""
+    with open(shared_data / "geo" / "raob_mandatory_20201107T00_train_stations.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if float(r["p_hPa"]) == 500 and r["t_degC"]]
+    latitude, longitude, t = (np.array([float(r[c]) for r in rows]) for c in ("lat", "lon", "t_degC"))
+    held = np.random.default_rng(0).random(len(t)) < 1 / 3
+    basis = np.stack([np.ones_like(latitude), np.cos(np.deg2rad(latitude)) ** 2], 1)
+    zonal, *_ = np.linalg.lstsq(basis[~held], t[~held] + 273.15, rcond=None)
+    south = np.arange(-82.5, 90, 15.0)
+    field = np.repeat((zonal[0] + zonal[1] * np.cos(np.deg2rad(south)) ** 2)[:, None], 24, 1)
+    background = xr.Dataset(
+        {"t": (("level", "latitude", "longitude"), field[None].astype("float32"), {"units": "K"})},
+        {"level": ("level", [500.0], {"units": "hPa"}), "latitude": south, "longitude": np.arange(24) * 15.0},
+    )
+    save_prior(tmp_path / "m", Prior({"t": Spectrum((-3.5, -1.6, 0.7), (0.0, -1.0, -8.0))}), TINY, {"name": "sphere"})
+    path = str(tmp_path / "held.csv")
+
+    def sondes(which):
+        return Observations.make("2020-11-07T00:00", latitude[which], longitude[which], "t", t[which] + 273.15, 500.0)
+
+    write_csv(path, sondes(held))
+    errors = []
+    for others in (None, sondes(~held)):
+        made = atmosphere.superresolve(
+            background, factor=3, members=8, model=str(tmp_path / "m"), coarse_error=5.0, observations=others
+        ).dataset
+        errors.append(atmosphere.evaluate(made, made.isel(number=0, drop=True), observations=path).record)
+    assert errors[0]["observations"] == held.sum() > 50
+    assert errors[1]["observation_rmse"] < 0.9 * errors[0]["observation_rmse"]
+    assert errors[1]["observation_crps"] < 0.9 * errors[0]["observation_crps"]
