@@ -14,7 +14,7 @@ from ornstein.core.errors import InputError
 from ornstein.pipelines.outputs import with_companions
 
 RESEARCH_USE = "research use only, not for clinical decisions"
-LIBRARIES = ("torch", "numpy", "scipy", "h5py", "nibabel", "monai", "finufft", "xarray")
+LIBRARIES = ("torch", "numpy", "scipy", "h5py", "nibabel", "monai", "finufft", "xarray", "soundfile", "rdkit")
 
 
 @dataclass
@@ -110,8 +110,8 @@ def sha256(path: Path) -> str:
             digest.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
         return digest.hexdigest()
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", "is the name right?") from None
     except IsADirectoryError:

@@ -40,7 +40,7 @@ class _WithAccessor(importlib.abc.MetaPathFinder):
                 load(module)
                 importlib.import_module("ornstein.pipelines.atmosphere_accessor")
 
-            spec.loader.exec_module = load_and_register
+            spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
         return spec
 
 
