@@ -79,9 +79,11 @@ class Prior:
         if self.terrain is None:
             return None
         known, values = self.terrain
-        rows = interpolation(np.concatenate([[-90.0], known.latitudes, [90.0]]), grid.latitudes)
+        # Beyond the outermost rows the terrain is theirs, up to the poles.
+        latitudes = np.clip(grid.latitudes, known.latitudes[0], known.latitudes[-1])
+        rows = interpolation(known.latitudes, latitudes)
         columns = interpolation(known.longitudes, np.mod(grid.longitudes, 360), known.periodic)
-        return rows @ np.concatenate([values[:1], values, values[-1:]]) @ columns.T
+        return rows @ values @ columns.T
 
     def features(
         self, variable: str, grid: Grid, hour: float | None, day: float | None, heights: np.ndarray | None = None

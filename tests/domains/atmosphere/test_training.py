@@ -12,7 +12,7 @@ from ornstein.domains.atmosphere.archive import FieldSource, load_series
 from ornstein.domains.atmosphere.background import Background, scaled
 from ornstein.domains.atmosphere.covariances import Spectrum, Stationary
 from ornstein.domains.atmosphere.operator import Coarsening
-from ornstein.domains.atmosphere.prior import build, load_prior
+from ornstein.domains.atmosphere.prior import Prior, build, load_prior
 from ornstein.domains.atmosphere.sampling import Settings, ensemble
 from ornstein.domains.atmosphere.training import AtmosphereConfiguration, Patches, learn_prior, train_prior
 
@@ -144,3 +144,14 @@ def test_the_shipped_recipe_is_a_configuration(repository):
     c = AtmosphereConfiguration.parse(values)
     weights = sum(p.numel() for p in build(c.architecture, 10).parameters())
     assert 2 * weights < 2.2 * 2**20  # bfloat16; with the region and the terrain within 3 MiB
+
+
+@pytest.mark.parametrize("poles", [True, False])
+def test_terrain_is_known_up_to_the_poles_whether_or_not_its_file_has_rows_there(poles):
+    latitudes = np.linspace(-90, 90, 37) if poles else np.linspace(-87.5, 87.5, 36)
+    known = Grid(latitudes, np.arange(0, 360, 5.0), periodic=True)
+    values = np.repeat(known.latitudes[:, None] + 100, len(known.longitudes), 1)
+    grid = Grid(np.array([-90.0, -89, 0, 89, 90]), np.array([-170.0, 2, 179]))
+    heights = Prior({}, (), None, (known, values)).heights(grid)
+    expected = np.clip(grid.latitudes, latitudes[0], latitudes[-1]) + 100
+    np.testing.assert_allclose(heights, np.repeat(expected[:, None], 3, 1))
