@@ -11,7 +11,6 @@ with OMP_NUM_THREADS=1 above all), wall seconds on a GPU. `ratio` is MONAI's tim
 """
 
 import argparse
-import contextlib
 import json
 import sys
 import time
@@ -26,9 +25,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ornstein.core.networks.unet import UNet
+from ornstein.core.precision import autocast
 
 RESULTS = Path(__file__).resolve().parent / "results" / "networks.json"
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = ("fp32", "bf16")
 PEER = "monai"
 
 
@@ -82,10 +82,9 @@ def training_step(network: nn.Module, call: Callable[[nn.Module, Tensor], Tensor
 
 def seconds(run: Callable[[], None], device: torch.device, precision: str) -> float:
     """Of one call: CPU seconds on the CPU, wall seconds on a GPU that is waited for."""
-    reduced = torch.autocast(device.type, TYPES[precision]) if precision != "fp32" else contextlib.nullcontext()
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     start = clock()
-    with reduced:
+    with autocast(device, precision):
         run()
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -109,7 +108,7 @@ def measure(device: torch.device, shapes: list[tuple[int, int]], repetitions: in
                 forward(network, call, x[:1])()
             operations[name] = batch * counter.get_total_flops()
         for mode, make in (("forward", forward), ("training", training_step)):
-            for precision in TYPES:
+            for precision in PRECISIONS:
                 runs = {name: make(network, call, x) for name, (network, call) in candidates.items()}
                 times: dict[str, list[float]] = {name: [] for name in runs}
                 for turn in range(repetitions + 1):

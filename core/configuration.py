@@ -3,14 +3,14 @@
 import dataclasses
 import types
 from collections.abc import Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ornstein.core.errors import UsageError
 
 T = TypeVar("T")
 
 
-def from_mapping(cls: type[T], values: Any, where: str = "configuration") -> T:
+def from_mapping(cls: type[T], values: Any, where: str = "configuration", hint: str = "") -> T:
     """A dataclass from a mapping of its fields; nested dataclasses, tuples and dictionaries are followed.
 
     Args:
@@ -18,6 +18,7 @@ def from_mapping(cls: type[T], values: Any, where: str = "configuration") -> T:
             these or None.
         values: what the file holds there.
         where: the name of that place, for messages.
+        hint: what to do about an error that has no better advice of its own.
 
     Raises:
         UsageError: for a name that is no field, a field that is missing, a value of another type, or one that the
@@ -28,6 +29,38 @@ def from_mapping(cls: type[T], values: Any, where: str = "configuration") -> T:
         >>> from_mapping(TrainingSettings, {"steps": 10, "learning_rate": "1e-4"}).learning_rate
         0.0001
     """
+    try:
+        return _checked(cls, values, where)
+    except UsageError as error:
+        raise UsageError(str(error), error.hint or hint) from error
+
+
+class Configuration:
+    """Base of the dataclasses that `ornstein train` reads from YAML: what makes a model of one domain.
+
+    Attributes:
+        hint: where its fields are told, for errors that have no better advice.
+    """
+
+    hint: ClassVar[str] = ""
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
+
+        Raises:
+            UsageError: for what is not a configuration, by the name of the field.
+        """
+        return from_mapping(cls, values, hint=cls.hint)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a model card keeps of it: all but the output's place and the card's own text."""
+        assert dataclasses.is_dataclass(self)
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("output", "card")}
+
+
+def _checked(cls: type[T], values: Any, where: str) -> T:
     assert dataclasses.is_dataclass(cls), f"{cls} is no dataclass"
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}: {values!r} is no mapping of fields")
@@ -55,7 +88,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         kind = next(k for k in get_args(kind) if k is not type(None))
     if dataclasses.is_dataclass(kind):
         assert isinstance(kind, type)
-        return from_mapping(kind, value, where)
+        return _checked(kind, value, where)
     if get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(_value(get_args(kind)[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if get_origin(kind) is dict and isinstance(value, Mapping):

@@ -1,7 +1,14 @@
 """Categorical draws from uniform numbers, in float64."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from ornstein.core.noise import KeyedUniform
+
+SIZES = 2048
+"""The stream of the numbers that choose sizes, apart from those of the samplers."""
 
 
 def race(weights: Tensor, uniform: Tensor) -> Tensor:
@@ -28,3 +35,14 @@ def race(weights: Tensor, uniform: Tensor) -> Tensor:
 def one_hot(x: Tensor, classes: int) -> Tensor:
     """float64 (..., classes) of int64 (...)."""
     return torch.nn.functional.one_hot(x, classes).double()
+
+
+def draw_sizes(law: Tensor, seed: int, items: Sequence[int]) -> Tensor:
+    """How many positions each item has, which depends on its number and the seed alone: int64 (items,).
+
+    Args:
+        law: the share of each number from 0 on, summing to 1, float64.
+    """
+    cumulative = law.cumsum(0)
+    uniform = KeyedUniform(seed, [int(item) for item in items])(0, (len(items), 1), SIZES)[:, 0]
+    return torch.searchsorted(cumulative, uniform.clamp(max=float(cumulative[-1]) - 1e-12), right=True)

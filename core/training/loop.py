@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ornstein.core.checkpoints import load_tensors, save_tensors
 from ornstein.core.errors import ModelError
 from ornstein.core.noise import key
+from ornstein.core.precision import autocast
 
 Batch = Callable[[int, torch.Generator], dict[str, Tensor]]
 
@@ -129,7 +130,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = settings.rate(step)
         torch.manual_seed(key(settings.seed, step, rank, 2))  # what the model itself draws: dropout
-        with _precision(device, settings.precision):
+        with autocast(device, settings.precision):
             value = loss(wrapped, tensors, _generator(settings.seed, step, rank, 1)).mean()
         scaler.scale(value).backward()
         scaler.unscale_(optimiser)
@@ -163,6 +164,32 @@ def train(
     return average.model.eval()
 
 
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Tells whoever trains a model from a file what to do where the loss is no number. Raises: ModelError in its place."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
+
+
+def load_average(model: nn.Module, folder: Path | str) -> None:
+    """Gives a model the moving average of the weights at the last checkpoint in a folder of `train`.
+
+    Raises:
+        ModelError: where there is none yet, or it is of another architecture.
+    """
+    tensors = load_tensors(Path(folder) / "training.safetensors")
+    try:
+        model.load_state_dict(_part(tensors, "average."))
+    except RuntimeError as error:
+        raise ModelError(f"{folder}: the checkpoint is of another architecture") from error
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
 def _generator(*parts: int) -> torch.Generator:
     return torch.Generator().manual_seed(key(*parts))
 
@@ -190,11 +217,6 @@ def _ahead(batch: Batch, seed: int, rank: int, start: int, end: int) -> Iterator
             if step + 1 < end:
                 coming = thread.submit(make, step + 1)
             yield step, tensors
-
-
-def _precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, types[precision]) if precision in types else contextlib.nullcontext()
 
 
 def _distribute(model: nn.Module, device: torch.device, processes: int) -> nn.Module:
@@ -246,26 +268,22 @@ def _resume(
     if not path.exists():
         return 0
     tensors = load_tensors(path)
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
     try:
-        model.load_state_dict(part("model."))
-        average.model.load_state_dict(part("average."))
+        model.load_state_dict(_part(tensors, "model."))
+        average.model.load_state_dict(_part(tensors, "average."))
         step = int(tensors["step"])
     except (RuntimeError, KeyError) as error:
         raise ModelError(f"{path}: the checkpoint is of another architecture", "Train in an empty folder.") from error
     states: dict[int, dict[str, Tensor]] = {}
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for name, tensor in part("optimiser.").items():
+    for name, tensor in _part(tensors, "optimiser.").items():
         i, field = name.split(".", 1)
         if field != "step":
             # The fused optimiser walks memory: its moments must lie in the order of the weights (channels last, say).
             tensor = torch.empty_like(parameters[int(i)], requires_grad=False).copy_(tensor)
         states.setdefault(int(i), {})[field] = tensor
     optimiser.load_state_dict({**optimiser.state_dict(), "state": states})
-    scale = part("scaler.")
+    scale = _part(tensors, "scaler.")
     if scale and scaler.is_enabled():
         kinds = {n: type(v) for n, v in scaler.state_dict().items()}
         scaler.load_state_dict({n: kind(scale[n].item()) for n, kind in kinds.items()})

@@ -74,22 +74,24 @@ def fourier_waves(n: int) -> np.ndarray:
 
 def wavenumbers(grid: Grid) -> np.ndarray:
     """|k| of each wave of a grid in cycles per 1000 km, (rows, columns)."""
-    height, width = grid.kilometres
-    rows, columns = grid.shape
-    ky = np.arange(rows) / (2 * rows * height)
-    j = np.arange(columns)
-    kx = (j + 1) // 2 / (columns * width) if grid.periodic else j / (2 * columns * width)
-    return 1000 * np.hypot(ky[:, None], kx[None])
+    ky, kx = _wave_vectors(grid)
+    return 1000 * np.hypot(ky, kx)
 
 
 def double_cosine(grid: Grid) -> np.ndarray:
     """cos(2 angle) of each wave's vector from the east, (rows, columns): 1 where it points east, -1 where north."""
+    ky, kx = _wave_vectors(grid)
+    return (kx**2 - ky**2) / np.maximum(kx**2 + ky**2, 1e-30)
+
+
+def _wave_vectors(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """The wavenumbers northward (rows, 1) and eastward (1, columns) in cycles a kilometre."""
     height, width = grid.kilometres
     rows, columns = grid.shape
     ky = np.arange(rows) / (2 * rows * height)
     j = np.arange(columns)
     kx = (j + 1) // 2 / (columns * width) if grid.periodic else j / (2 * columns * width)
-    return (kx[None] ** 2 - ky[:, None] ** 2) / np.maximum(kx[None] ** 2 + ky[:, None] ** 2, 1e-30)
+    return ky[:, None], kx[None]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ornstein.core.errors import InputError, TooLargeError
 from ornstein.core.operators import LinearOperator, Stack
+from ornstein.core.precision import autocast
 from ornstein.datasets.field_files import check_values
 from ornstein.datasets.fields import Grid, Layout, field_names, pressures
 from ornstein.datasets.quantities import LAPSE_RATE, Quantity, convert, quantity
@@ -32,7 +33,6 @@ NEARLY = 5e-3
 """The same where there are too many values for a matrix, and conjugate gradients have to converge."""
 DOUBTFUL = 5.0
 """Standard deviations beyond which an observation is left out."""
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Superresolver:
             calibration.memory, calibration.strength, calibration.inflation,
             calibration.spread if network is not None else 1.0, self._batch(len(coarse), network is not None),
         )  # fmt: skip
-        with self._precision():
+        with autocast(self.options.device, self.options.precision):
             return ensemble(
                 background, measured, values.to(device), noise.to(device), settings, network, features,
                 self.fine.periodic,
@@ -384,10 +384,6 @@ class Superresolver:
                 "allow more memory, or cut the region into parts",
             )
         return max(1, min(self.options.members, int(memory // each)))
-
-    def _precision(self) -> contextlib.AbstractContextManager:
-        kind = PRECISIONS.get(self.options.precision)
-        return contextlib.nullcontext() if kind is None else torch.autocast(self.options.device.type, kind)
 
 
 def _plane(values: np.ndarray) -> np.ndarray:

@@ -2,21 +2,21 @@
 what the held-out days say of strength and spread."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ornstein.core.analytic import GaussianDenoiser
-from ornstein.core.configuration import from_mapping
-from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.configuration import Configuration
+from ornstein.core.errors import InputError
 from ornstein.core.gaussian import PreconditionedDenoiser
 from ornstein.core.noise import key
 from ornstein.core.paths import EDM
-from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.loop import TrainingSettings, explained, train, world
 from ornstein.core.training.objectives import LogNormalTimes, denoising_loss, stratified
 from ornstein.datasets.fields import Grid
 from ornstein.domains.atmosphere.archive import FieldSource, Series, load_series, load_terrain
@@ -30,9 +30,12 @@ from ornstein.domains.atmosphere.sampling import ByChannel
 FOLDS = 4
 """Parts of a region's past: the network meets each part with the covariance of the others, as it will meet new days."""
 
+MOST = 4.0
+"""The root mean square of a patch in units of its expected deviation, above which it is left out."""
+
 
 @dataclass(frozen=True)
-class AtmosphereConfiguration:
+class AtmosphereConfiguration(Configuration):
     """Everything that makes a prior; `ornstein train` reads it from YAML.
 
     Args:
@@ -53,6 +56,8 @@ class AtmosphereConfiguration:
     Raises:
         ValueError: for a value outside its range, by its name.
     """
+
+    hint: ClassVar[str] = "See docs/atmosphere.md for the fields of a prior."
 
     output: str
     name: str
@@ -89,18 +94,6 @@ class AtmosphereConfiguration:
             "channels": list(self.channels), "blocks": self.blocks, "attention": list(self.attention),
             "embedding": 64, "dropout": self.dropout,
         }  # fmt: skip
-
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "AtmosphereConfiguration":
-        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
-
-        Raises:
-            UsageError: for what is not a configuration, by the name of the field.
-        """
-        try:
-            return from_mapping(cls, values)
-        except UsageError as error:
-            raise UsageError(str(error), error.hint or "See docs/atmosphere.md for the fields of a prior.") from error
 
 
 class Patches:
@@ -160,7 +153,11 @@ class Patches:
         }
 
     def _item(self, g: "_Group", generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One patch as z, (1, rows, columns), and its features; patches with gaps are drawn again."""
+        """One patch as z, (1, rows, columns), and its features.
+
+        Patches with gaps are drawn again, and those that their coarse average foretells so badly (thin air's humidity)
+        that a few would be all that the loss sees.
+        """
 
         def number(n: int) -> int:
             return int(torch.randint(n, (1,), generator=generator))
@@ -172,14 +169,16 @@ class Patches:
             left = number(g.series.grid.shape[1] - columns + 1)
             window = slice(top, top + rows), slice(left, left + columns)
             values = g.series.values[(time, *window)]
-            if np.isfinite(values).all():
+            if not np.isfinite(values).all():
+                continue
+            grid = g.series.grid.cut(*window)
+            whole = self.heights[id(g.series)]
+            heights = None if whole is None else whole[window]
+            z = normalised(values, grid, self.prior, g.series, time, g.region, window, (4, 8)[number(2)], heights)
+            if np.square(z).mean() < MOST**2:
                 break
         else:
             raise InputError(f"{g.series.name}: hardly a patch is without gaps", "leave the variable out")
-        grid = g.series.grid.cut(*window)
-        whole = self.heights[id(g.series)]
-        heights = None if whole is None else whole[window]
-        z = normalised(values, grid, self.prior, g.series, time, g.region, window, (4, 8)[number(2)], heights)
         features = self.prior.features(
             g.series.variable, grid, float(g.series.hours[time]), float(g.series.days[time]), heights
         )
@@ -300,7 +299,7 @@ def train_prior(
         prior, scores = calibrate(prior, series, c.calibration, c.patch, log, device)
     card = {
         "name": c.name,
-        "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+        "configuration": c.recorded,
         "held_out_scores": scores,
         **c.card,
     }
@@ -332,7 +331,7 @@ def _train_network(
         z = torch.randn(x0.shape, generator=generator).to(x0.device)
         return denoising_loss(denoiser, x0, t, z, None, features=tensors["features"])
 
-    try:
+    with explained():
         return train(
             network,
             patches,
@@ -343,5 +342,3 @@ def _train_network(
             log=log,
             stop_after=stop_after,
         ).to("cpu")
-    except FloatingPointError as error:
-        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error

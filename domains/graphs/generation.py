@@ -11,15 +11,13 @@ from torch import Tensor
 
 from ornstein.core.checkpoints import load_model
 from ornstein.core.discrete.denoisers import NetworkCategorical, States
+from ornstein.core.discrete.draws import draw_sizes
 from ornstein.core.discrete.paths import CategoricalPath, Linear, Marginal
 from ornstein.core.discrete.samplers import Ancestral, Sampler, sample
 from ornstein.core.errors import ModelError
 from ornstein.core.networks.graph_states import GraphStateNetwork
-from ornstein.core.noise import KeyedUniform
 from ornstein.core.pairs import node_mask, pair_mask, unpack
-
-SIZES = 2048
-"""The stream of the numbers that choose sizes, apart from those of the samplers."""
+from ornstein.core.precision import autocast
 
 
 class GraphDenoiser(NetworkCategorical):
@@ -130,14 +128,11 @@ def generate(
         node types int64 (items, n), all 0, edge types int64 (items, n, n), 0 or 1, mask bool (items, n), on the CPU.
     """
     chosen = model.names.index(name)
-    cumulative = model.sizes[chosen].cumsum(0)
-    uniform = KeyedUniform(seed, [int(item) for item in items])(0, (len(items), 1), SIZES)[:, 0]
-    counts = torch.searchsorted(cumulative, uniform.clamp(max=float(cumulative[-1]) - 1e-12), right=True)
+    counts = draw_sizes(model.sizes[chosen], seed, items)
     n = int(counts.max())
     mask = node_mask(counts, n).to(device)
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     masks = {"edges": pair_mask(mask), "nodes": mask}
-    with torch.autocast(torch.device(device).type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+    with autocast(device, precision):
         x = sample(
             model.denoiser.of(chosen),
             masks,

@@ -1,22 +1,22 @@
 """Training one model of several sets of graphs from a configuration."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ornstein.core.checkpoints import load_tensors, save_model
-from ornstein.core.configuration import from_mapping
+from ornstein.core.checkpoints import save_model
+from ornstein.core.configuration import Configuration
 from ornstein.core.discrete.objectives import cross_entropy_loss
 from ornstein.core.discrete.samplers import Ancestral
-from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.errors import InputError
 from ornstein.core.noise import key
-from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.loop import TrainingSettings, explained, load_average, train, world
 from ornstein.core.training.objectives import stratified
 from ornstein.datasets.graph_table import GraphTable, state
 from ornstein.datasets.graphs import read_graphs
@@ -43,7 +43,7 @@ class GraphSet:
 
 
 @dataclass(frozen=True)
-class GraphConfiguration:
+class GraphConfiguration(Configuration):
     """Everything that makes a graph model; `ornstein train` reads it from YAML.
 
     Args:
@@ -63,6 +63,8 @@ class GraphConfiguration:
     Raises:
         ValueError: for a value outside its range, by its name.
     """
+
+    hint: ClassVar[str] = "See docs/discrete.md for the fields of a graph model."
 
     output: str
     name: str
@@ -102,20 +104,6 @@ class GraphConfiguration:
         """What `build` makes the network of."""
         names = ("width", "edge_width", "depth", "heads", "product", "expansion", "walks")
         return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "GraphConfiguration":
-        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
-
-        Raises:
-            UsageError: for what is not a configuration, by the name of the field.
-        """
-        try:
-            return from_mapping(cls, values)
-        except UsageError as error:
-            raise UsageError(
-                str(error), error.hint or "See docs/discrete.md for the fields of a graph model."
-            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +175,7 @@ def train_generator(
     denoiser = build(c.architecture, densities)
     log(f"{sum(map(len, tables))} graphs, {sum(p.numel() for p in denoiser.parameters()):,} weights")
     batches = GraphBatches(tables, [one.weight for one in c.data], c.batch, c.entries)
-    try:
+    with explained():
         average = train(
             denoiser,
             batches,
@@ -198,8 +186,6 @@ def train_generator(
             log=log,
             stop_after=stop_after,
         )
-    except FloatingPointError as error:
-        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
     assert isinstance(average, GraphDenoiser)
     if world()[0] == 0:  # one process of several writes the model
         _save(c, average, densities, tables)
@@ -216,13 +202,7 @@ def save_unfinished(configuration: GraphConfiguration) -> Path:
     tables = read_tables(c.data)
     densities = [table.edge_frequencies(2)[1] for table in tables]
     denoiser = build(c.architecture, densities)
-    tensors = load_tensors(Path(c.output) / "training" / "training.safetensors")
-    try:
-        denoiser.load_state_dict(
-            {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
-        )
-    except RuntimeError as error:
-        raise ModelError(f"{c.output}: the checkpoint is of another architecture") from error
+    load_average(denoiser, Path(c.output) / "training")
     _save(c, denoiser, densities, tables)
     return Path(c.output)
 
@@ -237,7 +217,7 @@ def _save(c: GraphConfiguration, denoiser: GraphDenoiser, densities: list[float]
         "sizes": [table.size_law() for table in tables],
         "sampler": c.sampler,
         "steps": c.steps,
-        "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+        "configuration": c.recorded,
         **c.card,
     }
     save_model(c.output, denoiser.network.state_dict(), card, dtype=torch.bfloat16)

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ornstein.core.checkpoints import read_card
 from ornstein.core.discrete.denoisers import CategoricalDenoiser
+from ornstein.core.discrete.draws import draw_sizes
 from ornstein.core.discrete.samplers import Ancestral, FirstHitting, Sampler, sample
 from ornstein.core.errors import UsageError
-from ornstein.core.noise import KeyedUniform
 from ornstein.core.pairs import node_mask, pair_mask, unpack
+from ornstein.core.precision import autocast
 from ornstein.datasets.molecules import Vocabulary, assemble_batch
 from ornstein.domains.molecules.attempts import Attempt, judge, repaired
 from ornstein.domains.molecules.generation import load_generator
@@ -24,7 +25,7 @@ from ornstein.domains.molecules.score import ScoreModel, load_score_model
 from ornstein.domains.molecules.score import generate as score_generate
 from ornstein.domains.molecules.string_design import atoms_of, draw_strings, hold_tokens
 from ornstein.domains.molecules.strings import StringModel, load_strings
-from ornstein.domains.molecules.wishes import SIZES, Wish, pursue, with_parts
+from ornstein.domains.molecules.wishes import Wish, pursue, with_parts
 
 
 class MoleculeModel(Protocol):
@@ -182,9 +183,7 @@ def draw(
         return draw_strings(model, items, wish, steps, sampler, seed, device, precision, batch)
     if isinstance(model, ScoreModel):
         return _drawn_by_score(model, items, wish, steps, sampler, seed, device)
-    law = allowed_sizes(model, wish).cumsum(0)
-    uniform = KeyedUniform(seed, [int(item) for item in items])(0, (len(items), 1), SIZES)[:, 0]
-    counts = torch.searchsorted(law, uniform.clamp(max=float(law[-1]) - 1e-12), right=True)
+    counts = draw_sizes(allowed_sizes(model, wish), seed, items)
     sampler, steps = how(model.sampler, model.steps, sampler, steps)
     run = _Run(model, wish, steps, sampler, seed, device, precision)
     attempts: list[Attempt | None] = [None] * len(items)
@@ -217,9 +216,8 @@ class _Run:
                 name: torch.where(masks[name], x.to(self.device).expand(len(items), -1), UNKNOWN)
                 for name, x in held.items()
             }
-        dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         try:
-            with torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            with autocast(self.device, self.precision):
                 if wish.objective is None:
                     x = sample(
                         denoiser, masks, self.sampler, steps=self.steps, seed=self.seed, items=items, known=known

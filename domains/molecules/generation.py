@@ -11,19 +11,17 @@ from torch import Tensor
 
 from ornstein.core.checkpoints import load_model
 from ornstein.core.discrete.denoisers import CategoricalDenoiser, NetworkCategorical
+from ornstein.core.discrete.draws import draw_sizes
 from ornstein.core.discrete.paths import CategoricalPath, CosineSquared, Linear, Marginal, Masked, Uniform
 from ornstein.core.discrete.samplers import Ancestral, FirstHitting, Sampler, sample
 from ornstein.core.errors import ModelError
 from ornstein.core.networks.graph_states import GraphStateNetwork
-from ornstein.core.noise import KeyedUniform
 from ornstein.core.pairs import node_mask, pair_mask, unpack
 
 if TYPE_CHECKING:
     from ornstein.datasets.molecules import Vocabulary
 
 SCHEDULES = {"linear": Linear, "cosine": CosineSquared}
-SIZES = 2048
-"""The stream of the numbers that choose sizes, apart from those of the samplers, as in `design.py`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +131,7 @@ def generate(
     Returns:
         node types int64 (items, n), edge types int64 (items, n, n), mask bool (items, n), on the CPU.
     """
-    cumulative = model.sizes.cumsum(0)
-    uniform = KeyedUniform(seed, items)(0, (len(items), 1), SIZES)[:, 0]
-    counts = torch.searchsorted(cumulative, uniform.clamp(max=float(cumulative[-1]) - 1e-12), right=True)
+    counts = draw_sizes(model.sizes, seed, items)
     largest = int(counts.max())
     nodes = torch.zeros(len(items), largest, dtype=torch.int64)
     edges = torch.zeros(len(items), largest, largest, dtype=torch.int64)

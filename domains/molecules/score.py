@@ -10,15 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ornstein.core.checkpoints import load_model
+from ornstein.core.discrete.draws import draw_sizes
 from ornstein.core.errors import ModelError
 from ornstein.core.grids import Uniform
 from ornstein.core.joint import S4, JointPredictorCorrector, JointSolver, NetworkJoint, joint_score_loss, sample_joint
 from ornstein.core.networks.graph import GraphTransformer, walk_features
-from ornstein.core.noise import KeyedUniform
 from ornstein.core.pairs import node_mask, pair_mask, unpack
 from ornstein.core.paths import VarianceExploding
 from ornstein.core.solvers import PredictorCorrector
-from ornstein.domains.molecules.generation import SIZES
 
 if TYPE_CHECKING:
     from ornstein.datasets.molecules import Vocabulary
@@ -159,9 +158,7 @@ def generate(
     device: str | torch.device = "cpu",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One graph for each item: node types int64 (items, n), edge types int64 (items, n, n), mask bool (items, n)."""
-    cumulative = model.sizes.cumsum(0)
-    uniform = KeyedUniform(seed, items)(0, (len(items), 1), SIZES)[:, 0]
-    counts = torch.searchsorted(cumulative, uniform.clamp(max=float(cumulative[-1]) - 1e-12), right=True)
+    counts = draw_sizes(model.sizes, seed, items)
     n = int(counts.max())
     mask = node_mask(counts, n).to(device)
     masks = {"nodes": mask, "edges": pair_mask(mask)}

@@ -9,15 +9,17 @@ import torch
 from rdkit import Chem
 from torch import Tensor
 
+from ornstein.core.discrete.draws import SIZES
 from ornstein.core.discrete.samplers import Sampler, sample
 from ornstein.core.errors import InputError, UsageError
 from ornstein.core.noise import KeyedUniform, key
 from ornstein.core.pairs import node_mask
+from ornstein.core.precision import autocast
 from ornstein.datasets.molecules import Vocabulary
 from ornstein.domains.molecules.attempts import Attempt, judge_text, refuse
 from ornstein.domains.molecules.parts import UNKNOWN
 from ornstein.domains.molecules.strings import TOKEN, StringModel
-from ornstein.domains.molecules.wishes import SIZES, Wish, pursue, with_parts
+from ornstein.domains.molecules.wishes import Wish, pursue, with_parts
 
 GAP = "*"
 """Where a template is open."""
@@ -168,8 +170,7 @@ class _Run:
             known[k, : len(row)] = torch.tensor(row)
         held = {"tokens": known.to(self.device)} if wish.parts else None
         masks = {"tokens": mask}
-        dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        with torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        with autocast(self.device, self.precision):
             if wish.objective is None:
                 x = sample(denoiser, masks, self.sampler, steps=self.steps, seed=self.seed, items=items, known=held)
             else:

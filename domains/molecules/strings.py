@@ -3,9 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,18 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ornstein.core.checkpoints import load_model, load_tensors, save_model, save_tensors, write_json
-from ornstein.core.configuration import from_mapping
+from ornstein.core.configuration import Configuration
 from ornstein.core.discrete.denoisers import NetworkCategorical
+from ornstein.core.discrete.draws import draw_sizes
 from ornstein.core.discrete.objectives import cross_entropy_loss
 from ornstein.core.discrete.paths import Masked
 from ornstein.core.discrete.samplers import FirstHitting, Sampler, sample
-from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.errors import InputError, ModelError
 from ornstein.core.networks.transformer import Transformer
-from ornstein.core.noise import KeyedUniform, key
+from ornstein.core.noise import key
 from ornstein.core.pairs import node_mask
-from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.loop import TrainingSettings, explained, train, world
 from ornstein.core.training.objectives import stratified
-from ornstein.domains.molecules.generation import SIZES
 
 TOKEN = re.compile(r"\[[^\]]+\]|Br|Cl|%\d\d|.")
 RARE = 10
@@ -69,7 +69,7 @@ class TokenNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class StringConfiguration:
+class StringConfiguration(Configuration):
     """Everything that makes a model of SMILES; `ornstein train` reads it from YAML, with `representation: strings`.
 
     Args:
@@ -85,6 +85,8 @@ class StringConfiguration:
     Raises:
         ValueError: for a value outside its range, by its name.
     """
+
+    hint: ClassVar[str] = "See docs/discrete.md for the fields of a molecule model."
 
     output: str
     name: str
@@ -214,12 +216,7 @@ def train_strings(
     Raises:
         UsageError: for what is not a configuration, by the name of the field.
     """
-    try:
-        c = from_mapping(StringConfiguration, settings)
-    except UsageError as error:
-        raise UsageError(
-            str(error), error.hint or "See docs/discrete.md for the fields of a molecule model."
-        ) from error
+    c = StringConfiguration.parse(settings)
     table = prepare(c, log)
     torch.manual_seed(key(c.training.seed))
     counts = np.bincount(table.tokens, minlength=len(table.vocabulary))
@@ -235,10 +232,8 @@ def train_strings(
         return cross_entropy_loss(model, {"tokens": tensors["tokens"]}, {"tokens": tensors["mask"]}, t, generator)
 
     folder = Path(c.output) / "training"
-    try:
+    with explained():
         average = train(denoiser, batch, loss, c.training, folder, device=device, log=log, stop_after=stop_after)
-    except FloatingPointError as error:
-        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
     assert isinstance(average, NetworkCategorical)
     if world()[0] == 0:  # one process of several writes the model
         lengths = np.bincount(table.lengths)
@@ -250,7 +245,7 @@ def train_strings(
             "tokens": list(table.vocabulary),
             "frequencies": frequencies,
             "lengths": (lengths / lengths.sum()).tolist(),
-            "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+            "configuration": c.recorded,
             **c.card,
         }
         save_model(c.output, average.network.state_dict(), card, dtype=torch.bfloat16)
@@ -297,9 +292,7 @@ def generate(
         batch: strings at a time; those of like length go together.
         temperature: of the denoiser's law.
     """
-    cumulative = model.lengths.cumsum(0)
-    uniform = KeyedUniform(seed, items)(0, (len(items), 1), SIZES)[:, 0]
-    counts = torch.searchsorted(cumulative, uniform.clamp(max=float(cumulative[-1]) - 1e-12), right=True)
+    counts = draw_sizes(model.lengths, seed, items)
     made = [""] * len(items)
     for part in counts.argsort(descending=True, stable=True).split(batch):
         mask = node_mask(counts[part], int(counts[part].max())).to(device)

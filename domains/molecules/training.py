@@ -2,22 +2,22 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ornstein.core.checkpoints import load_tensors, save_model, write_json
-from ornstein.core.configuration import from_mapping
+from ornstein.core.checkpoints import save_model, write_json
+from ornstein.core.configuration import Configuration
 from ornstein.core.discrete.denoisers import NetworkCategorical
 from ornstein.core.discrete.objectives import cross_entropy_loss
-from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.errors import InputError, UsageError
 from ornstein.core.joint import NetworkJoint
 from ornstein.core.noise import key
-from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.loop import TrainingSettings, explained, load_average, train, world
 from ornstein.core.training.objectives import stratified
 from ornstein.datasets.graph_table import GraphTable, state
 from ornstein.domains.molecules.generation import SCHEDULES, build, paths_from, sampler_from
@@ -52,7 +52,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class MoleculeConfiguration:
+class MoleculeConfiguration(Configuration):
     """Everything that makes a molecule model; `ornstein train` reads it from YAML.
 
     Args:
@@ -74,6 +74,8 @@ class MoleculeConfiguration:
     Raises:
         ValueError: for a value outside its range, by its name.
     """
+
+    hint: ClassVar[str] = "See docs/discrete.md for the fields of a molecule model."
 
     output: str
     name: str
@@ -120,20 +122,6 @@ class MoleculeConfiguration:
         """The sampler for the card."""
         words = ("name", "kernel")  # all else is a number
         return {n: v if n in words or v == "infinity" else float(v) for n, v in self.sampler.items()}
-
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "MoleculeConfiguration":
-        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
-
-        Raises:
-            UsageError: for what is not a configuration, by the name of the field.
-        """
-        try:
-            return from_mapping(cls, values)
-        except UsageError as error:
-            raise UsageError(
-                str(error), error.hint or "See docs/discrete.md for the fields of a molecule model."
-            ) from error
 
 
 def train_from_settings(
@@ -221,10 +209,7 @@ def train_generator(
     c = configuration
     state_folder = Path(c.output) / "training"
     table, vocabulary = prepare(c.data, state_folder, log)
-    frequencies = {
-        "nodes": table.node_frequencies(len(vocabulary["atoms"])),
-        "edges": table.edge_frequencies(BONDS),
-    }
+    frequencies = _frequencies(table, vocabulary)
     torch.manual_seed(key(c.training.seed))
     denoiser = _fresh(c, frequencies)
     log(f"{len(table)} graphs, {sum(p.numel() for p in denoiser.parameters()):,} weights")
@@ -239,10 +224,8 @@ def train_generator(
         x0, masks = state(tensors)
         return cross_entropy_loss(model, x0, masks, t, generator, {"edges": c.edge_weight})
 
-    try:
+    with explained():
         average = train(denoiser, batch, loss, c.training, state_folder, device=device, log=log, stop_after=stop_after)
-    except FloatingPointError as error:
-        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
     assert isinstance(average, NetworkCategorical | NetworkJoint)
     if world()[0] == 0:  # one process of several writes the model
         _save(c, average, vocabulary, frequencies, table.size_law())
@@ -258,19 +241,15 @@ def save_unfinished(configuration: MoleculeConfiguration) -> Path:
     c = configuration
     folder = Path(c.output) / "training"
     table, vocabulary = prepare(c.data, folder)
-    frequencies = {
-        "nodes": table.node_frequencies(len(vocabulary["atoms"])),
-        "edges": table.edge_frequencies(BONDS),
-    }
+    frequencies = _frequencies(table, vocabulary)
     denoiser = _fresh(c, frequencies)
-    tensors = load_tensors(folder / "training.safetensors")
-    average = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
-    try:
-        denoiser.load_state_dict(average)
-    except RuntimeError as error:
-        raise ModelError(f"{c.output}: the checkpoint is of another architecture") from error
+    load_average(denoiser, folder)
     _save(c, denoiser, vocabulary, frequencies, table.size_law())
     return Path(c.output)
+
+
+def _frequencies(table: GraphTable, vocabulary: dict[str, Any]) -> dict[str, list[float]]:
+    return {"nodes": table.node_frequencies(len(vocabulary["atoms"])), "edges": table.edge_frequencies(BONDS)}
 
 
 def _fresh(c: MoleculeConfiguration, frequencies: dict[str, list[float]]) -> NetworkCategorical | NetworkJoint:
@@ -297,7 +276,7 @@ def _save(
         "sizes": sizes,
         "sampler": c.sampling,
         "steps": c.steps,
-        "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+        "configuration": c.recorded,
         **c.card,
     }
     save_model(c.output, denoiser.network.state_dict(), card, dtype=torch.bfloat16)

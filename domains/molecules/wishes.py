@@ -19,8 +19,6 @@ GUIDED = (0.0, 0.75)
 """The times in which goals choose: before, the likeliest molecule says nothing of what will come out."""
 MIDDLE = 0.5
 """The time up to which a result is noised before it is refined."""
-SIZES = 2048
-"""The stream of the numbers that choose sizes, apart from those of the samplers."""
 
 
 @dataclass(frozen=True, eq=False)

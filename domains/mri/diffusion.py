@@ -15,6 +15,7 @@ from ornstein.core.inverse.coupled import CoupledPosterior
 from ornstein.core.noise import KeyedNoise
 from ornstein.core.operators import LinearOperator
 from ornstein.core.paths import EDM
+from ornstein.core.precision import autocast
 from ornstein.core.solvers import Exponential, sample
 
 FIRST_SHIFT = 0.01  # Tikhonov weight of the SENSE image that the chain starts from; the maps have unit norm
@@ -49,13 +50,13 @@ class EachSet(Denoiser):
         super().__init__(path)
         self.prior = prior.on(path)
         self.at_once = at_once  # images, however many are asked for
-        self.precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        self.precision = precision
         self.seconds = 0.0
         self.evaluations = 0
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         start = time.perf_counter()
-        with torch.autocast(x_t.device.type, self.precision or torch.bfloat16, enabled=self.precision is not None):
+        with autocast(x_t.device, self.precision):
             images = x_t.flatten(0, 1)
             x0 = torch.cat([self.prior(some, t) for some in images.split(self.at_once or len(images))])
         x0 = x0.to(x_t.dtype).reshape(x_t.shape)

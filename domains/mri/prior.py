@@ -2,9 +2,9 @@
 
 import glob
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
@@ -16,13 +16,13 @@ from nibabel.spatialimages import HeaderDataError
 from torch import Tensor, nn
 
 from ornstein.core.checkpoints import load_model, save_model
-from ornstein.core.configuration import from_mapping
+from ornstein.core.configuration import Configuration
 from ornstein.core.denoisers import NetworkDenoiser
-from ornstein.core.errors import InputError, ModelError, UsageError
+from ornstein.core.errors import InputError, ModelError
 from ornstein.core.networks.unet import UNet
 from ornstein.core.noise import key
 from ornstein.core.paths import EDM
-from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.loop import TrainingSettings, explained, train, world
 from ornstein.core.training.objectives import LogNormalTimes, denoising_loss, path_of, stratified
 from ornstein.domains.mri.crops import Crops, informative_slices, unit_scale
 from ornstein.domains.mri.judge_training import train_judge
@@ -95,7 +95,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class PriorConfiguration:
+class PriorConfiguration(Configuration):
     """Everything that makes a prior; `ornstein train` reads it from YAML.
 
     Args:
@@ -114,6 +114,8 @@ class PriorConfiguration:
     Raises:
         ValueError: for a value outside its range, by its name.
     """
+
+    hint: ClassVar[str] = "See docs/training.md for the fields of an MRI prior."
 
     output: str
     name: str
@@ -145,20 +147,6 @@ class PriorConfiguration:
         if not set(self.attention) <= set(range(len(self.channels))):
             raise ValueError(f"attention {list(self.attention)}: levels run from 0 to {len(self.channels) - 1}")
 
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "PriorConfiguration":
-        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
-
-        Raises:
-            UsageError: for what is not a configuration, by the name of the field.
-        """
-        try:
-            return from_mapping(cls, values)
-        except UsageError as error:
-            raise UsageError(
-                str(error), error.hint or "See docs/training.md for the fields of an MRI prior."
-            ) from error
-
 
 def build(architecture: dict[str, Any], sigma_data: float) -> NetworkDenoiser:
     """A prior with fresh weights: complex images as two channels, on the EDM path."""
@@ -189,7 +177,7 @@ def train_prior(
         z = torch.randn(x0.shape, generator=generator).to(x0.device)
         return denoising_loss(model, x0, t, z, c.sigma_data)
 
-    try:
+    with explained():
         average = train(
             denoiser,
             crops,
@@ -200,8 +188,6 @@ def train_prior(
             log=log,
             stop_after=stop_after,
         )
-    except FloatingPointError as error:
-        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
     assert isinstance(average, NetworkDenoiser)
     if world()[0] > 0:  # one process of several writes the model
         return Path(c.output)
@@ -210,7 +196,7 @@ def train_prior(
         "domain": "mri",
         "architecture": architecture,
         "sigma_data": c.sigma_data,
-        "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+        "configuration": c.recorded,
         "denoising_rmse": denoising_errors(average, [s for group in held_out for s in group], c.crop)
         if held_out
         else {},

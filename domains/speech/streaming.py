@@ -9,6 +9,7 @@ import torch
 
 from ornstein.core.grids import Uniform
 from ornstein.core.noise import KeyedNoise
+from ornstein.core.precision import autocast
 from ornstein.core.solvers import Exponential, sample
 from ornstein.datasets.audio import resampled
 from ornstein.domains.speech.enhancement import SpeechDenoiser
@@ -96,7 +97,6 @@ class Bridge:
         device = next(self.denoiser.parameters()).device
         channels, n = len(noisy), self.samples
         y = self.spectrogram.forward(torch.from_numpy(noisy).to(device)).repeat_interleave(n, dim=0)
-        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         # One sample is the flow's, which has no noise; several differ by theirs.
         solver = Exponential(order=1, stochasticity=0.0 if n == 1 else 1.0)
         made = []
@@ -104,7 +104,7 @@ class Bridge:
             some = y[first : first + self.at_once]
             keyed = KeyedNoise(self.seed, [number * len(y) + first + i for i in range(len(some))])
             task = torch.full((len(some),), self.task, device=device)
-            with torch.autocast(device.type, kind, enabled=kind is not None):
+            with autocast(device, self.precision):
                 made.append(
                     sample(
                         self.denoiser, solver=solver, steps=self.steps, grid=Uniform(), y=some, noise=keyed, task=task

@@ -1,19 +1,18 @@
 """Training the speech model from a configuration."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ornstein.core.checkpoints import load_tensors, save_model
-from ornstein.core.configuration import from_mapping
-from ornstein.core.errors import ModelError, UsageError
+from ornstein.core.checkpoints import save_model
+from ornstein.core.configuration import Configuration
 from ornstein.core.noise import key
-from ornstein.core.training.loop import TrainingSettings, train, world
+from ornstein.core.training.loop import TrainingSettings, explained, load_average, train, world
 from ornstein.core.training.objectives import path_of, stratified
 from ornstein.domains.speech.enhancement import SpeechDenoiser, build
 from ornstein.domains.speech.measures import estoi, pesq, si_sdr
@@ -44,7 +43,7 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
-class EnhancerConfiguration:
+class EnhancerConfiguration(Configuration):
     """Everything that makes a speech model; `ornstein train` reads it from YAML.
 
     Args:
@@ -64,6 +63,8 @@ class EnhancerConfiguration:
     Raises:
         ValueError: for a value outside its range, by its name.
     """
+
+    hint: ClassVar[str] = "See docs/training.md for the fields of a speech model."
 
     output: str
     name: str
@@ -102,20 +103,6 @@ class EnhancerConfiguration:
             "hidden": self.hidden,
             "narrow": self.narrow,
         }
-
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "EnhancerConfiguration":
-        """From the mapping of a YAML file, its names, types and ranges checked before any work starts.
-
-        Raises:
-            UsageError: for what is not a configuration, by the name of the field.
-        """
-        try:
-            return from_mapping(cls, values)
-        except UsageError as error:
-            raise UsageError(
-                str(error), error.hint or "See docs/training.md for the fields of a speech model."
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -174,7 +161,7 @@ def train_enhancer(
     denoiser = build(c.architecture, c.sigma).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     bank = load_bank(c.data, simulated_rooms=c.simulated_rooms, seed=c.training.seed, log=log)
     log(f"{sum(p.numel() for p in denoiser.parameters()):,} weights")
-    try:
+    with explained():
         average = train(
             denoiser,
             Mixtures(bank, c.recipe),
@@ -185,8 +172,6 @@ def train_enhancer(
             log=log,
             stop_after=stop_after,
         )
-    except FloatingPointError as error:
-        raise ModelError(str(error), "Lower training.learning_rate; it goes on from the last checkpoint.") from error
     assert isinstance(average, SpeechDenoiser)
     if world()[0] > 0:  # one process of several writes the model
         return Path(c.output)
@@ -195,7 +180,7 @@ def train_enhancer(
         "domain": "speech",
         "architecture": c.architecture,
         "sigma": c.sigma,
-        "configuration": {k: v for k, v in asdict(c).items() if k not in ("output", "card")},
+        "configuration": c.recorded,
         "held_out_scores": scores(average, held_out_mixtures(c, log)) if c.validation else {},
         **c.card,
     }
@@ -209,13 +194,8 @@ def load_unfinished(configuration: EnhancerConfiguration) -> SpeechDenoiser:
     Raises:
         ModelError: where there is none yet, or it is of another architecture.
     """
-    tensors = load_tensors(Path(configuration.output) / "training" / "training.safetensors")
-    average = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
     denoiser = build(configuration.architecture, configuration.sigma)
-    try:
-        denoiser.load_state_dict(average)
-    except RuntimeError as error:
-        raise ModelError(f"{configuration.output}: the checkpoint is of another architecture") from error
+    load_average(denoiser, Path(configuration.output) / "training")
     return denoiser.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 

@@ -214,7 +214,7 @@ def test_known_positions_are_held_and_the_rest_follows_from_them(kind, sampler):
 @pytest.mark.parametrize("sampler", [Ancestral(renewal=1.0), FirstHitting()])
 def test_an_item_is_the_same_in_every_batch_and_padding(kind, sampler):
     if kind is not Masked and isinstance(sampler, FirstHitting):
-        return
+        pytest.skip("first-hitting unmasks: it is refused on other paths, which another test holds")
     denoiser = Independent({"nodes": toy.paths(kind, Linear())["a"], "edges": toy.paths(kind, Linear())["b"]}, P)
     whole = {"nodes": torch.ones(4, 3, dtype=torch.bool), "edges": torch.ones(4, 3, dtype=torch.bool)}
     padded = {name: torch.nn.functional.pad(mask[2:], (0, 5)) for name, mask in whole.items()}
