@@ -92,7 +92,7 @@ def quick(scan: Scan, first: int, last: int) -> np.ndarray | None:
     """What the pipeline shows to the judge of a scan that has only the slices [first, last)."""
     some = np.unique(np.linspace(first, last - 1, CANDIDATES).round().astype(int))
     holds = [contains_object(scan.load(n, n + 1).data, scan.mask, scan.trajectory)[0] for n in some]
-    return mri._survey(scan, some[holds], None, None, 12, "cpu").images if any(holds) else None
+    return mri.quick_survey(scan, some[holds], None, None, 12, "cpu").images if any(holds) else None
 
 
 def cases(settings: int) -> Iterator[Seen]:

@@ -118,7 +118,7 @@ class GaussianPosterior(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         x0 = self.prior(x_t, t, y, **conditions)
-        return self._update(x0, self.observations, self.gaussian.posterior_eigenvalues(t))
+        return self.update(x0, self.observations, self.gaussian.posterior_eigenvalues(t))
 
     def draw(self, z: Tensor, n: Tensor) -> Tensor:
         """Exact samples of the Gaussian's posterior, (batch, ...), without a sampler: optimal interpolation's ensemble.
@@ -133,10 +133,16 @@ class GaussianPosterior(Denoiser):
         """
         covariance = self.gaussian.covariance
         x = self.gaussian.mean.to(z.dtype) + covariance.root(z)
-        return self._update(x, self.observations + self.noise * n, covariance.eigenvalues)
+        return self.update(x, self.observations + self.noise * n, covariance.eigenvalues)
 
-    def _update(self, x: Tensor, observations: Tensor, values: Tensor) -> Tensor:
-        """x + P A^H (A P A^H + R)^-1 (observations - A x), for P with the eigenvalues `values`, (n,) or (batch, n)."""
+    def update(self, x: Tensor, observations: Tensor, values: Tensor) -> Tensor:
+        """x + P A^H (A P A^H + R)^-1 (observations - A x), for a P of the Gaussian's own eigenvectors.
+
+        Args:
+            x: like x0, (batch, ...).
+            observations: like v.
+            values: the eigenvalues of P, (n,) or (batch, n): those of C for the prior itself.
+        """
         # In units of the noise, so that R is I and conjugate gradients see one scale.
         misfit = (observations - self.operator.forward(x)) / self.noise
         if self._rows is None:

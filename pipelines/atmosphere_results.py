@@ -301,7 +301,7 @@ class CoarseFields(_Fields):
 
         from ornstein.datasets.field_files import finish, time_blocks
         from ornstein.datasets.fields import with_history
-        from ornstein.domains.atmosphere.superresolution import coarsened
+        from ornstein.domains.atmosphere.simulation import coarsened
 
         data, axes, o = self._data, self._layout.axes, self._options
         self._seen = []

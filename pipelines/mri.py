@@ -1,14 +1,14 @@
 """MRI: k-space simulated from a volume, volumes reconstructed from k-space, and how close they come."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ornstein.core.errors import InputError, RefusedError, TooLargeError, UsageError
+from ornstein.core.errors import RefusedError, TooLargeError, UsageError
 from ornstein.pipelines import models, runtime
 from ornstein.pipelines.answers import Answer
 from ornstein.pipelines.evaluate import answer
+from ornstein.pipelines.mri_inputs import as_volume, open_scan, take_slices
 from ornstein.pipelines.mri_results import Reconstruction, Simulation
 from ornstein.pipelines.options import (
     Device,
@@ -81,7 +81,7 @@ def simulate(
         "coils": coils, "acceleration": acceleration, "pattern": pattern, "center_fraction": center_fraction,
         "noise": noise, "slice_axis": slice_axis, "phase_axis": phase_axis, "seed": seed,
     }  # fmt: skip
-    return Simulation(_volume(volume), options, progress)
+    return Simulation(as_volume(volume), options, progress)
 
 
 @verb(inputs=KSPACES, outputs=IMAGES, medical=True)
@@ -129,6 +129,8 @@ def reconstruct(
     """
     import numpy as np
 
+    from ornstein.datasets.kspace import read_sensitivities
+
     if model is not None and method != "diffusion":
         raise UsageError(f"--model and --method {method} contradict each other", "only --method diffusion uses a model")
     if coupling != "none" and method != "diffusion":
@@ -148,10 +150,10 @@ def reconstruct(
         "coupling": coupling,
     }
     chosen = models.find_model(model, "mri") if method == "diffusion" else None
-    target = None if reference is None else _volume(reference)
-    with _scan(kspace) as scan:
+    target = None if reference is None else as_volume(reference)
+    with open_scan(kspace) as scan:
         first, last = _bounds(slices, scan.slices)
-        maps = None if sensitivities is None else _maps(sensitivities, scan)
+        maps = None if sensitivities is None else read_sensitivities(sensitivities, scan)
         at_once = _slices_at_once(scan, drawn, max_memory, place, coupling != "none")
         made = Reconstruction.empty(scan, first, last, part, drawn, keep_samples, reference=target)
         made.model = None if chosen is None else chosen.identity
@@ -168,7 +170,7 @@ def reconstruct(
             made.warnings.append(_refuse(scan, doubt, "--method sense or tv needs no model", force))
         done = 0
         for some in _parts(numbers, at_once, coupling != "none"):
-            kspaces = _taken(scan, some, maps)
+            kspaces = take_slices(scan, some, maps)
             made.fill(some, work(kspaces, some, _share(progress, done, len(some), len(numbers))))
             done += len(some)
             if progress is not None:
@@ -194,8 +196,8 @@ def evaluate(
     """
     from ornstein.pipelines.mri_results import compare
 
-    image, truth = _volume(result), _volume(reference)
-    where = None if mask is None else _volume(mask)
+    image, truth = as_volume(result), as_volume(reference)
+    where = None if mask is None else as_volume(mask)
     measures, notes = compare(image, truth, where, fit_scale)
     return answer(
         str(image.path or "array"), str(truth.path or "array"), measures, {"warnings": notes, "fit_scale": fit_scale}
@@ -248,7 +250,7 @@ def _science(
     from ornstein.domains.mri.typicality import judge
 
     folder = None if model is None else model.folder
-    seen = _survey(scan, numbers, maps, folder, coil_compression, settings["device"])
+    seen = quick_survey(scan, numbers, maps, folder, coil_compression, settings["device"])
 
     def work(kspace: "KSpace", numbers: "np.ndarray", progress: Any) -> "SliceImages":
         return reconstruct_slices(kspace, seen, model=folder, items=numbers.tolist(), progress=progress, **settings)
@@ -257,7 +259,7 @@ def _science(
     return work, None if verdict is None or verdict.typical else str(verdict)
 
 
-def _survey(
+def quick_survey(
     scan: "Scan",
     numbers: "np.ndarray",
     maps: Any,
@@ -271,7 +273,7 @@ def _survey(
     from ornstein.domains.mri.reconstruction import survey
 
     spread = numbers[np.unique(np.linspace(0, len(numbers) - 1, SURVEYED).round().astype(int))]
-    return survey(_taken(scan, spread, maps), model=model, coil_compression=coil_compression, device=device)
+    return survey(take_slices(scan, spread, maps), model=model, coil_compression=coil_compression, device=device)
 
 
 def _refuse(scan: "Scan", why: str, hint: str, force: bool) -> str:
@@ -279,77 +281,6 @@ def _refuse(scan: "Scan", why: str, hint: str, force: bool) -> str:
     if not force:
         raise RefusedError(f"{scan.path or 'k-space'}: {why}", f"{hint}; --force goes on regardless")
     return f"{why}; reconstructed all the same, by --force"
-
-
-def _taken(scan: "Scan", numbers: "np.ndarray", maps: Any) -> "KSpace":
-    """Some slices of a scan, with the user's maps where there are such."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    parts = [scan.read(slice(int(n), int(n) + 1)) for n in numbers]
-    own = None if maps is None else maps[numbers]
-
-    def joined(name: str) -> Any:
-        return None if getattr(parts[0], name) is None else np.concatenate([getattr(part, name) for part in parts])
-
-    stored = joined("sensitivities") if own is None else own
-    return replace(parts[0], data=joined("data"), calibration=joined("calibration"), sensitivities=stored)
-
-
-@contextlib.contextmanager
-def _scan(kspace: Any) -> Iterator["Scan"]:
-    """k-space as an open scan, from a file or from memory."""
-    import os
-
-    import numpy as np
-
-    from ornstein.datasets.kspace import KSpace, open_kspace, survey
-
-    if isinstance(kspace, (str, os.PathLike)):
-        with open_kspace(kspace) as scan:
-            yield scan
-        return
-    if not isinstance(kspace, KSpace):
-        data = np.asarray(kspace.detach().cpu() if hasattr(kspace, "detach") else kspace)
-        if data.dtype.kind != "c" or data.ndim not in (3, 4):
-            raise InputError(
-                f"k-space is {data.dtype} of shape {data.shape}",
-                "wanted: complex (slices, coils, readout, phase) or (coils, readout, phase)",
-            )
-        kspace = KSpace(np.ascontiguousarray(data if data.ndim == 4 else data[None], np.complex64))
-    yield survey(kspace.as_scan())
-
-
-def _volume(volume: Any) -> "Volume":
-    """A volume from a file, a nibabel image or an array."""
-    import os
-
-    import numpy as np
-
-    from ornstein.datasets.volumes import Volume, read_volume
-
-    if isinstance(volume, (str, os.PathLike)):
-        return read_volume(volume)
-    if isinstance(volume, Volume):
-        return volume
-    if hasattr(volume, "dataobj"):
-        header = {
-            name: int(volume.header[name])
-            for name in ("qform_code", "sform_code", "xyzt_units")
-            if name in volume.header
-        }
-        return Volume(np.asarray(volume.dataobj, np.float32), np.asarray(volume.affine, np.float64), header)
-    data = np.asarray(volume.detach().cpu() if hasattr(volume, "detach") else volume)
-    if data.ndim != 3:
-        raise InputError(f"the volume has shape {data.shape}", "wanted: (x, y, z)")
-    return Volume(data.astype(np.complex64 if data.dtype.kind == "c" else np.float32), np.eye(4))
-
-
-def _maps(path: str, scan: "Scan") -> Any:
-    from ornstein.datasets.kspace import read_sensitivities
-
-    return read_sensitivities(path, scan)
 
 
 def _bounds(chosen: "tuple[int | None, int | None] | None", count: int) -> tuple[int, int]:

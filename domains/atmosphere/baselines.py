@@ -64,7 +64,7 @@ def gaussian_mean(posterior: GaussianPosterior) -> Tensor:
     """The mean of a Gaussian's posterior, (1, ...), without sampling."""
     gaussian = posterior.gaussian
     start = gaussian.mean[None].to(posterior.observations.dtype)
-    return posterior._update(start, posterior.observations[:1], gaussian.covariance.eigenvalues)
+    return posterior.update(start, posterior.observations[:1], gaussian.covariance.eigenvalues)
 
 
 def _linear(x: np.ndarray) -> np.ndarray:

@@ -257,3 +257,13 @@ def same_everywhere(correlation: Tensor, rows: int, columns: int) -> Tensor:
     total = torch.zeros(size, dtype=torch.float64).index_add_(0, lag.flatten(), correlation.flatten())
     count = torch.bincount(lag.flatten(), minlength=size).clamp(min=1)
     return (total / count)[lag]
+
+
+def plane(values: np.ndarray) -> np.ndarray:
+    """The plane through a field with gaps, (rows, columns)."""
+    rows, columns = values.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
+    basis = np.stack([np.ones(y.size), y.ravel(), x.ravel()], 1)
+    there = np.isfinite(values).ravel()
+    found, *_ = np.linalg.lstsq(basis[there], values.ravel()[there], rcond=None)
+    return (basis @ found).reshape(values.shape)

@@ -205,7 +205,7 @@ def posterior_of(
 def posterior_mean(posterior: GaussianPosterior) -> Tensor:
     """Optimal interpolation's analysis of z, (1, ...)."""
     values = posterior.gaussian.covariance.eigenvalues
-    return posterior._update(posterior.gaussian.mean[None], posterior.observations[:1], values)
+    return posterior.update(posterior.gaussian.mean[None], posterior.observations[:1], values)
 
 
 def keep_bounds(members: Tensor, low: float | None, coarsening: LinearOperator | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,7 +22,8 @@ from ornstein.domains.atmosphere.archive import stamps_of
 from ornstein.domains.atmosphere.background import Background
 from ornstein.domains.atmosphere.baselines import interpolate
 from ornstein.domains.atmosphere.climatology import from_file
-from ornstein.domains.atmosphere.covariances import spectrum_of_coarse
+from ornstein.domains.atmosphere.covariances import plane, spectrum_of_coarse
+from ornstein.domains.atmosphere.observing import plausible
 from ornstein.domains.atmosphere.operator import Coarsening, at_points
 from ornstein.domains.atmosphere.prior import Backgrounds, Prior
 from ornstein.domains.atmosphere.sampling import DENSE, Settings, ensemble, keep_bounds, posterior_mean, posterior_of
@@ -31,8 +32,6 @@ EXACT = 1e-3
 """The error of a coarse value that is given without one, in units of the background's deviation."""
 NEARLY = 5e-3
 """The same where there are too many values for a matrix, and conjugate gradients have to converge."""
-DOUBTFUL = 5.0
-"""Standard deviations beyond which an observation is left out."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ class Superresolver:
         if time in here.dims:
             here = here.isel({time: np.unique(np.linspace(0, here.sizes[time] - 1, 32).astype(int))})
         fields = self.layout.take(here).reshape(-1, *self.layout.grid.shape).astype(np.float64)
-        return np.stack([np.nan_to_num(f - _plane(f)) for f in fields if np.isfinite(f).sum() > 3])
+        return np.stack([np.nan_to_num(f - plane(f)) for f in fields if np.isfinite(f).sum() > 3])
 
     def _expected(self, name: str, hour: float | None, day: float | None) -> np.ndarray | None:
         if self.climatology is None:
@@ -304,19 +303,7 @@ class Superresolver:
         if known.name == "t2m" and heights is not None:
             model = points.forward(torch.from_numpy(heights)[None, None])[0].numpy()
             seen += np.where(np.isfinite(here.elevation), -LAPSE_RATE * (model - here.elevation), 0.0)
-        device = background.mean.device
-        posterior = posterior_of(background, operator, values.to(device), noise.to(device))
-        deviation, mean = background.deviation, background.mean
-        expected = points.forward(mean + deviation * posterior_mean(posterior))[0].cpu()
-        variances = []
-        for part in torch.eye(len(here), dtype=torch.float64).split(64):
-            spread = posterior.gaussian.covariance(points.adjoint(part.to(device)) * deviation)
-            left = posterior._update(
-                spread, torch.zeros_like(posterior.observations), posterior.gaussian.covariance.eigenvalues
-            )
-            variances.append((points.forward(left * deviation).cpu() * part).sum(1))
-        limit = DOUBTFUL * (torch.cat(variances).clamp(min=0) + errors.square()).sqrt()
-        good = (torch.from_numpy(seen) - expected).abs() <= limit
+        good = plausible(background, operator, values, noise, points, torch.from_numpy(seen), errors)
         self.account.doubtful += int((~good).sum())
         self.account.used += int(good.sum())
         if not bool(good.any()):
@@ -384,39 +371,3 @@ class Superresolver:
                 "allow more memory, or cut the region into parts",
             )
         return max(1, min(self.options.members, int(memory // each)))
-
-
-def _plane(values: np.ndarray) -> np.ndarray:
-    """The plane through a field with gaps, (rows, columns)."""
-    rows, columns = values.shape
-    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
-    basis = np.stack([np.ones(y.size), y.ravel(), x.ravel()], 1)
-    there = np.isfinite(values).ravel()
-    found, *_ = np.linalg.lstsq(basis[there], values.ravel()[there], rcond=None)
-    return (basis @ found).reshape(values.shape)
-
-
-def coarsened(
-    data: xr.Dataset, factor: int, kind: Literal["mean", "point"], times: slice, name: str
-) -> tuple[Mapping[str, np.ndarray], Layout]:
-    """Some times of a dataset's fields on the grid of blocks of factor x factor cells, and its layout.
-
-    A block's mean is over the cells with values, by area; where these are less than half of its area it is missing.
-    """
-    layout = Layout.of(data, name)
-    coarse = layout.coarsened(factor)
-    operator = Coarsening.between(layout.grid, coarse.grid, kind)
-    made, time = {}, layout.axes.time
-    for field_name in field_names(data, layout.axes):
-        here = data[field_name]
-        here = here.isel({time: times}) if time in here.dims else here
-        try:
-            values = torch.from_numpy(layout.take(here).astype(np.float64))
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(f"{name}: {field_name} cannot be read: {error}", "is the file whole?") from error
-        check_values(here, values.numpy(), name)
-        there = values.isfinite().double()
-        share = operator.whole(there)
-        mean = operator.whole(torch.nan_to_num(values)) / share.clamp(min=1e-9)
-        made[field_name] = torch.where(share >= 0.5, mean, torch.nan).numpy()
-    return made, coarse

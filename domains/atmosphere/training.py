@@ -22,7 +22,7 @@ from ornstein.datasets.fields import Grid
 from ornstein.domains.atmosphere.archive import FieldSource, Series, load_series, load_terrain
 from ornstein.domains.atmosphere.background import MOST_CELLS, Region, stationary, stationary_gaussian
 from ornstein.domains.atmosphere.calibration import calibrate
-from ornstein.domains.atmosphere.covariances import Spectrum, wave_power
+from ornstein.domains.atmosphere.covariances import Spectrum, plane, wave_power
 from ornstein.domains.atmosphere.operator import Coarsening
 from ornstein.domains.atmosphere.prior import Prior, build, save_prior
 from ornstein.domains.atmosphere.sampling import ByChannel
@@ -260,21 +260,13 @@ def learn_prior(configuration: AtmosphereConfiguration, series: list[Series], lo
                     if len(part) and min(rows, columns) >= 8:
                         part = part - part.mean((1, 2), keepdims=True)
                         size = np.sqrt(np.square(part).mean()) + 1e-12
-                        powers.append(wave_power(_flat(part) / size))
+                        # Less its plane, whose ends would otherwise meet in a step.
+                        powers.append(wave_power(np.stack([field - plane(field) for field in part]) / size))
                         grids.append(one.grid.cut(slice(top, top + rows), slice(left, left + columns)))
         if powers:
             spectra[variable] = Spectrum.fit(powers, grids)
     log(f"spectra of {', '.join(spectra)}")
     return Prior(spectra, tuple(regions), None, terrain)
-
-
-def _flat(fields: np.ndarray) -> np.ndarray:
-    """Fields less their plane, whose ends would otherwise meet in a step."""
-    rows, columns = fields.shape[-2:]
-    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
-    basis = np.stack([np.ones(y.size), y.ravel(), x.ravel()], 1)
-    flat = fields.reshape(len(fields), -1)
-    return (flat - flat @ basis @ np.linalg.pinv(basis.T @ basis) @ basis.T).reshape(fields.shape)
 
 
 def train_prior(

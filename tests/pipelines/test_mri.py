@@ -11,6 +11,7 @@ from ornstein.datasets.fourier import to_image
 from ornstein.datasets.kspace import KSpace
 from ornstein.domains.mri.reconstruction import SliceImages
 from ornstein.pipelines import mri, mri_results
+from ornstein.pipelines.mri_inputs import as_volume
 
 SHAPE = (40, 36, 14)
 
@@ -94,7 +95,7 @@ def test_some_slices_keep_their_place_in_space(ornstein, volume, kspace_file, by
     assert code == 0, err
     made, truth = nibabel.load(tmp_path / "r.nii.gz"), volume[1]
     assert sorted(made.shape) == sorted((SHAPE[0], SHAPE[1], 4))
-    image, reference = mri._volume(tmp_path / "r.nii.gz"), mri._volume(truth)
+    image, reference = as_volume(tmp_path / "r.nii.gz"), as_volume(truth)
     part, notes = mri_results.aligned(image, reference)
     assert part.shape == made.shape and notes
     assert np.abs(image.data - part).max() < 0.03 * truth.get_fdata().max()
@@ -183,7 +184,7 @@ def test_report_shows_planes_error_and_deviation(ornstein, volume, kspace_file, 
     )  # fmt: skip
     assert done[0] == 0 and (tmp_path / "s.html").read_text().count("data:image/png") == 2
     result = mri.reconstruct(str(kspace_file), method="tv")
-    result.reference = mri._volume(volume[0])
+    result.reference = as_volume(volume[0])
     result.report(tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert page.count("data:image/png") == 2 and "Research use only" in page and "coil_compression" in page
@@ -230,7 +231,7 @@ def test_simulation_in_python_gives_kspace_with_its_maps(volume):
 
 
 def test_volumes_of_different_grids_are_not_compared(volume):
-    image = mri._volume(volume[1])
+    image = as_volume(volume[1])
     turned = type(image)(image.data, image.affine @ np.diag([2, 1, 1, 1]))
     with pytest.raises(InputError, match="grid"):
         mri_results.aligned(image, turned)
