@@ -23,10 +23,12 @@ from ornstein.domains.speech.enhancement import load_enhancer
 from ornstein.domains.speech.measures import log_spectral_distance, pesq, si_sdr
 from ornstein.domains.speech.mixtures import Mixtures, Recipe, load_bank
 from ornstein.domains.speech.spectrogram import RATE
+from ornstein.domains.speech.steadiness import Steadiness
 from ornstein.domains.speech.streaming import CHUNK, OVERLAP, Bridge, Enhancer, Loudness
 from ornstein.domains.speech.training import EnhancerConfiguration, load_unfinished
 from ornstein.pipelines.models import find_model
 
+MUSIC = ("ibm_piano", "ibm_jazz_guitar", "lr_hungarian", "lr_sugar_plum", "lr_vibe_ace")
 NEAR = 0.05  # seconds around the middle of what two chunks share
 
 
@@ -68,6 +70,20 @@ def seams(enhancer: Enhancer, mixtures: Mixtures) -> float:
             total[0] += float(error[here].sum())
             total[1] += int(here.sum())
     return float(10 * np.log10((near[0] / near[1]) / (far[0] / far[1])))
+
+
+def steadiness(speech: Path, noise: Path) -> dict[str, float]:
+    """`Steadiness` of 12 s: quantiles over recordings of speech, and each piece of music."""
+
+    def value(path: Path) -> float:
+        wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        heard = Steadiness()
+        heard.add(wave[: 12 * rate].T, rate)
+        return np.nan if heard.value is None else heard.value
+
+    speaking = [value(path) for path in sorted(speech.glob("*.flac"))]
+    found = {f"speech_{q:g}": float(np.nanquantile(speaking, q)) for q in (0.5, 0.99, 1.0)}
+    return found | {name: value(noise / f"{name}.flac") for name in MUSIC}
 
 
 def cost(model: str | None, steps: int) -> dict[str, float]:
@@ -113,6 +129,7 @@ def main() -> None:
     start = time.perf_counter()
     record["seams_db"] = seams(enhancer, Mixtures(bank, recipe))
     record["seconds_of_ten_minutes"] = time.perf_counter() - start
+    record["steadiness"] = steadiness(Path(configuration.data.speech).parent, Path(configuration.data.noise).parent)
     if not given.unfinished:
         record["cost"] = cost(given.model, given.steps)
     text = json.dumps(record, indent=2, default=float)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 LITTLE_LEFT = -12.0
 """dB of the recording's energy below which hardly anything in it was speech."""
+STEADY = 0.46
+"""The `Steadiness` of a result above which it is music or a hum: between the highest of speech and the lowest of music in
+benchmarks/speech_properties.py."""
 
 
 class Enhancement(Result):
@@ -100,9 +103,10 @@ class Enhancement(Result):
         import numpy as np
 
         from ornstein.datasets.audio import Sound
+        from ornstein.domains.speech.steadiness import Steadiness
 
         self._excerpt = []
-        before, after, at = 0.0, 0.0, 0
+        before, after, at, steadiness = 0.0, 0.0, 0, Steadiness()
         source: Iterator[np.ndarray] = self.sound.blocks()
         held: list[np.ndarray] = []
 
@@ -117,23 +121,28 @@ class Enhancement(Result):
             held[:] = [was[:, length:]]
             was = was[:, :length]
             before, after, at = before + _energy(was), after + _energy(block[0]), at + length
+            steadiness.add(block[0], self.rate)
             if self._heard() < EXCERPT:
                 self._excerpt.append((was, block[0]))
             yield block, deviation
         assert at == self.sound.samples, f"{at} samples were made of {self.sound.samples}"
-        self._tell(before, after)
+        self._tell(before, after, steadiness.value)
 
     def _heard(self) -> float:
         return sum(part[0].shape[1] for part in self._excerpt) / self.rate
 
-    def _tell(self, before: float, after: float) -> None:
+    def _tell(self, before: float, after: float, steadiness: float | None) -> None:
         import numpy as np
 
         if before > 0:
             self.measures["energy_kept_db"] = float(10 * np.log10(max(after, 1e-30) / before))
-            text = "hardly anything in the recording was taken for speech"
-            if self.measures["energy_kept_db"] < LITTLE_LEFT and text not in self.warnings:
-                self.warnings.append(text)
+            self.measures["steadiness"] = steadiness
+            found = []
+            if self.measures["energy_kept_db"] < LITTLE_LEFT:
+                found.append("hardly anything in the recording was taken for speech")
+            if steadiness is not None and steadiness > STEADY:
+                found.append("what is left holds its pitches as music does: the model was made for speech")
+            self.warnings += [text for text in found if text not in self.warnings]
 
 
 class SpeechSimulation(Result):
