@@ -4,7 +4,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, Self, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,18 @@ from torch import Tensor, nn
 from ornstein.core.paths import Coefficients, Path, expand, time
 
 Prediction = Literal["edm", "data", "noise", "velocity", "score", "flow"]
+
+
+class Traits(NamedTuple):
+    """What a solver's default goes by.
+
+    Args:
+        scale: of the data, twice their standard deviation: steps are placed by it.
+        learned: the answers are a network's, which are rough where there is more noise than it met in training.
+    """
+
+    scale: float = 1.0
+    learned: bool = False
 
 
 class Denoiser(nn.Module, ABC):
@@ -29,9 +41,14 @@ class Denoiser(nn.Module, ABC):
         self.path = path
 
     @property
+    def traits(self) -> Traits:
+        """What solvers should know of it."""
+        return Traits()
+
+    @property
     def scale(self) -> float:
-        """The scale of the data, twice their standard deviation: solvers place their steps by it."""
-        return 1.0
+        """The scale of the data, twice their standard deviation."""
+        return self.traits.scale
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
@@ -71,8 +88,8 @@ class _OnPath(Denoiser):
         self.inner = inner
 
     @property
-    def scale(self) -> float:
-        return self.inner.scale
+    def traits(self) -> Traits:
+        return self.inner.traits
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         outer = self.path.coefficients(t)
@@ -157,8 +174,8 @@ class NetworkDenoiser(Denoiser):
         self.sigma_data = sigma_data
 
     @property
-    def scale(self) -> float:
-        return 2 * self.sigma_data
+    def traits(self) -> Traits:
+        return Traits(2 * self.sigma_data, learned=True)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         t = time(t)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ornstein.core.denoisers import Denoiser
+from ornstein.core.denoisers import Denoiser, Traits
 from ornstein.core.paths import expand, time
 
 
@@ -24,8 +24,8 @@ class Conditioned(Denoiser):
         self.denoiser, self.drop, self.conditions = denoiser, tuple(drop), conditions
 
     @property
-    def scale(self) -> float:
-        return self.denoiser.scale
+    def traits(self) -> Traits:
+        return self.denoiser.traits
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         kept = {name: value for name, value in conditions.items() if name not in self.drop}
@@ -86,8 +86,8 @@ class Guided(Denoiser):
         self.weight, self.interval, self.rescale = scale, interval, rescale
 
     @property
-    def scale(self) -> float:
-        return self.denoiser.scale
+    def traits(self) -> Traits:
+        return self.denoiser.traits
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         x0 = self.denoiser(x_t, t, y, **conditions)
@@ -142,8 +142,8 @@ class LossGuided(Denoiser):
         self.denoiser, self.loss, self.weight, self.through = denoiser, loss, weight, through
 
     @property
-    def scale(self) -> float:
-        return self.denoiser.scale
+    def traits(self) -> Traits:
+        return self.denoiser.traits
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         assert not x_t.is_complex(), "guidance by a loss is of real x_t: give complex data as two channels"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ornstein.core.denoisers import Denoiser
+from ornstein.core.denoisers import Denoiser, Traits
 
 
 class Counted(Denoiser):
@@ -22,8 +22,8 @@ class Counted(Denoiser):
         self.evaluations = self.vjps = 0
 
     @property
-    def scale(self) -> float:
-        return self.inner.scale
+    def traits(self) -> Traits:
+        return self.inner.traits
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         self.evaluations += 1

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ornstein.core.analytic import GaussianDenoiser
 from ornstein.core.covariances import Covariance
-from ornstein.core.denoisers import Denoiser
+from ornstein.core.denoisers import Denoiser, Traits
 from ornstein.core.inverse.jacobian import Moments
 from ornstein.core.inverse.observation import Observation
 from ornstein.core.operators import LinearOperator, Nonlinear, conjugate_gradient, gmres
@@ -67,8 +67,8 @@ class MatchedPosterior(Denoiser):
         self.iterations = iterations
 
     @property
-    def scale(self) -> float:
-        return self.prior.scale
+    def traits(self) -> Traits:
+        return self.prior.traits
 
     @torch.no_grad()
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:

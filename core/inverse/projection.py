@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ornstein.core.denoisers import Denoiser
+from ornstein.core.denoisers import Denoiser, Traits
 from ornstein.core.inverse.posterior import LinearPosterior
 from ornstein.core.operators import LinearOperator
 from ornstein.core.paths import expand, time
@@ -42,8 +42,8 @@ class NullSpacePosterior(Denoiser):
         self.noise, self.iterations = torch.as_tensor(noise, dtype=torch.float64), iterations
 
     @property
-    def scale(self) -> float:
-        return self.prior.scale
+    def traits(self) -> Traits:
+        return self.prior.traits
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, **conditions: Tensor) -> Tensor:
         x0 = self.prior(x_t, t, y, **conditions)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ornstein.core.analytic import GaussianDenoiser
 from ornstein.core.covariances import Covariance
-from ornstein.core.denoisers import Denoiser
+from ornstein.core.denoisers import Denoiser, Traits
 from ornstein.core.operators import LinearOperator
 from ornstein.core.paths import time
 
@@ -45,8 +45,8 @@ class TwoPriors(Denoiser):
         self.factors = (1.0, second.scale / first.scale)
 
     @property
-    def scale(self) -> float:
-        return self.first.scale
+    def traits(self) -> Traits:
+        return self.first.traits
 
     @property
     def size(self) -> int:

@@ -80,8 +80,9 @@ def sample(
     if denoiser.path.drifts and y is None:
         raise ValueError(f"{denoiser.path} drifts to y, which is missing")
     if solver == "auto":
+        scale, learned = denoiser.traits
         count = steps or 20 if grid is None else len(times_of(grid, denoiser.path, steps)) - 1
-        solver, own = auto(count, denoiser.scale, teleport is not None)
+        solver, own = auto(count, scale, teleport is not None, learned and not denoiser.path.drifts)
         grid = own if grid is None else grid
         teleport = teleport and raised(teleport, count)
     grid = Karras() if grid is None else grid

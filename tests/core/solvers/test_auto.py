@@ -91,6 +91,18 @@ def test_the_default_follows_the_scale_of_the_data():
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("path", [EDM(), VariancePreserving(), RectifiedFlow()], ids=lambda p: type(p).__name__)
+def test_a_network_gets_the_default_for_networks_on_any_path(path):
+    network = NetworkDenoiser(torch.nn.Tanh(), EDM(), sigma_data=0.3)
+    network.network.forward = lambda x, label: torch.tanh(x)
+    assert network.on(path).traits == (0.6, True)
+    solver, grid = auto(8, learned=True)
+    made = sample(network.on(path), steps=8, shape=(4, 3), dtype=WIDE)
+    torch.testing.assert_close(
+        made, sample(network.on(path), solver=solver, grid=grid, steps=8, shape=(4, 3), dtype=WIDE), rtol=0, atol=0
+    )
+
+
 @pytest.mark.parametrize("p", [1.0, 2.0, -1.0])
 def test_angle_weights_integrate_a_polynomial_in_the_angle_exactly(p):
     rng, scale = np.random.default_rng(0), 0.7
