@@ -1,27 +1,66 @@
 """Maps and spectra of fields, with coastlines where cartopy and its data are there."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    import xarray as xr
     from matplotlib.figure import Figure
 
-    from ornstein.datasets.fields import Grid
+    from ornstein.datasets.fields import Grid, Layout
+    from ornstein.pipelines.report import Report
+
+
+def show(report: "Report", result: Path, reference: Path | None = None) -> None:
+    """Adds maps of the first field of a file at its first time and level: the members' mean, their deviation where it is
+    known, and the truth where there is one.
+
+    Args:
+        report: the page.
+        result: the fields that `atmosphere superresolve` wrote.
+        reference: the truth, on the same grid or a larger one, or None.
+
+    Raises:
+        InputError: for files that hold no fields, or none in common.
+    """
+    from ornstein.datasets.field_files import open_fields
+    from ornstein.datasets.fields import Layout, field_names
+    from ornstein.pipelines.atmosphere_scores import same_times, shared_names, window
+
+    made = open_fields(result)
+    layout = Layout.of(made, str(result))
+    if reference is None:
+        name = field_names(made, layout.axes)[0]
+    else:
+        truth = open_fields(reference)
+        name = shared_names(made, truth, layout.axes, str(result))[0]
+    mean, deviation = _mean_and_deviation(made, name, layout)
+    label = str(made[name].attrs.get("long_name", name))
+    panels: list[tuple[str, Any, Grid, bool]] = [
+        ("mean" if deviation is not None else "result", mean, layout.grid, False)
+    ]
+    if deviation is not None:
+        panels.append(("deviation", deviation, layout.grid, True))
+    if reference is not None:
+        other = Layout.of(truth, str(reference))
+        field = _first(same_times(truth[name], made[name], (layout, other)), other)
+        panels.append(("reference", field[window(layout, other, [])], layout.grid, False))
+    report.picture(
+        _panels(panels, *_limits(panels), str(made[name].attrs.get("units", ""))),
+        f"{label} at the first time: {', '.join(title for title, *_ in panels)}.",
+    )
 
 
 def maps(coarse: "np.ndarray", members: "np.ndarray", grid: "Grid", fine: "Grid", units: str) -> "Figure":
     """The coarse field (rows, columns), the mean, the first of the members (members, rows, columns), their deviation."""
-    import numpy as np
-
     panels: list[tuple[str, Any, Grid, bool]] = [
         ("coarse", coarse, grid, False),
         ("mean", members.mean(0), fine, False),
     ]
     if len(members) > 1:
         panels += [("a member", members[0], fine, False), ("deviation", members.std(0, ddof=1), fine, True)]
-    values = np.concatenate([np.ravel(p[1][np.isfinite(p[1])]) for p in panels if not p[3]])
-    low, high = np.quantile(values, [0.005, 0.995]) if len(values) else (0.0, 1.0)
-    return _panels(panels, float(low), float(high), units)
+    return _panels(panels, *_limits(panels), units)
 
 
 def pair(fine: "np.ndarray", coarse: "np.ndarray", fine_grid: "Grid", grid: "Grid") -> "Figure":
@@ -55,6 +94,33 @@ def spectra(coarse: "np.ndarray", members: "np.ndarray", grid: "Grid", fine: "Gr
     panel.set_ylabel("power")
     panel.legend(frameon=False)
     return made
+
+
+def _first(field: "xr.DataArray", layout: "Layout") -> "np.ndarray":
+    """A field at its first time and level, (rows, columns); no more than its first time is loaded."""
+    time = layout.axes.time
+    return layout.take(field.isel({time: slice(0, 1)}) if time in field.dims else field)[0, 0]
+
+
+def _mean_and_deviation(data: "xr.Dataset", name: str, layout: "Layout") -> "tuple[np.ndarray, np.ndarray | None]":
+    """A field's mean over its members and their deviation, of the first time and level, (rows, columns) each."""
+    import numpy as np
+
+    field, number = data[name], layout.axes.number
+    if number is not None and number in field.dims:
+        members = np.stack([_first(field.isel({number: i}), layout) for i in range(field.sizes[number])])
+        return members.mean(0), members.std(0, ddof=1) if len(members) > 1 else None
+    kept = f"{name}_std"
+    return _first(field, layout), _first(data[kept], layout) if kept in data.data_vars else None
+
+
+def _limits(panels: "list[tuple[str, Any, Grid, bool]]") -> tuple[float, float]:
+    """The scale that the panels without one of their own share."""
+    import numpy as np
+
+    values = np.concatenate([np.ravel(p[1][np.isfinite(p[1])]) for p in panels if not p[3]])
+    low, high = np.quantile(values, [0.005, 0.995]) if len(values) else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def _panels(panels: "list[tuple[str, Any, Grid, bool]]", low: float, high: float, units: str) -> "Figure":

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
 
-    from ornstein.datasets.fields import Layout
+    from ornstein.datasets.fields import Axes, Layout
 
 
 def compare(result: Any, reference: Any, mask: Any, coarse: Any, observations: Any) -> tuple[dict[str, Any], list[str]]:
@@ -25,14 +25,9 @@ def compare(result: Any, reference: Any, mask: Any, coarse: Any, observations: A
 
     made, truth = open_fields(result), open_fields(reference)
     layouts = Layout.of(made, "the result"), Layout.of(truth, "the reference")
-    names = [n for n in field_names(made, layouts[0].axes) if n in truth.data_vars]
-    if not names:
-        raise InputError(
-            f"{_name(result)}: no variable is in the reference, which has {', '.join(map(str, truth.data_vars))}",
-            "compare fields of the same names",
-        )
+    names = shared_names(made, truth, layouts[0].axes, _name(result))
     notes: list[str] = []
-    window = _window(layouts[0], layouts[1], notes)
+    place = window(layouts[0], layouts[1], notes)
     scored = None
     if mask is not None:
         masks = open_fields(mask)
@@ -45,7 +40,7 @@ def compare(result: Any, reference: Any, mask: Any, coarse: Any, observations: A
     found: dict[str, Any] = {}
     for name in names:
         members = _members(made, name, layouts[0])
-        fields = layouts[1].take(_same_times(truth[name], made[name], layouts))[(..., *window)]
+        fields = layouts[1].take(same_times(truth[name], made[name], layouts))[(..., *place)]
         if fields.shape[0] != members.shape[1] or fields.shape[1] != members.shape[2]:
             raise InputError(
                 f"{_name(result)}: {name} has {members.shape[1]} times and {members.shape[2]} levels, the reference "
@@ -72,7 +67,20 @@ def _members(data: "xr.Dataset", name: str, layout: "Layout") -> "np.ndarray":
     return np.stack([layout.take(field.isel({number: i})) for i in range(field.sizes[number])])
 
 
-def _window(result: "Layout", reference: "Layout", notes: list[str]) -> tuple[slice, slice]:
+def shared_names(result: "xr.Dataset", reference: "xr.Dataset", axes: "Axes", name: str) -> list[str]:
+    """The fields of a result that its reference has, too. Raises: InputError where there are none."""
+    from ornstein.datasets.fields import field_names
+
+    names = [n for n in field_names(result, axes) if n in reference.data_vars]
+    if not names:
+        raise InputError(
+            f"{name}: no variable is in the reference, which has {', '.join(map(str, reference.data_vars))}",
+            "compare fields of the same names",
+        )
+    return names
+
+
+def window(result: "Layout", reference: "Layout", notes: list[str]) -> tuple[slice, slice]:
     """Where the result's grid lies in the reference's."""
     import numpy as np
 
@@ -86,7 +94,7 @@ def _window(result: "Layout", reference: "Layout", notes: list[str]) -> tuple[sl
     return place
 
 
-def _same_times(truth: "xr.DataArray", made: "xr.DataArray", layouts: "tuple[Layout, Layout]") -> "xr.DataArray":
+def same_times(truth: "xr.DataArray", made: "xr.DataArray", layouts: "tuple[Layout, Layout]") -> "xr.DataArray":
     """The reference at the result's times, where both have them."""
     a, b = layouts[0].axes.time, layouts[1].axes.time
     if a is None or b is None or a not in made.dims or b not in truth.dims or truth.sizes[b] == made.sizes[a]:

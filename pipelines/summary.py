@@ -18,9 +18,10 @@ from ornstein.pipelines.signature import Option
 SHOWN = {
     "mri": ("ornstein.pipelines.mri_pictures:show", "psnr_head"),
     "speech": ("ornstein.pipelines.speech_pictures:show", "estoi"),
+    "atmosphere": ("ornstein.pipelines.atmosphere_pictures:show", "-crps"),
 }
-"""For each domain the function of (report, result, reference or None) that shows one result, and the measure (the more,
-the better) by which the worst are shown first."""
+"""For each domain the function of (report, result, reference or None) that shows one result, and the measure by which the
+worst are shown first: the more, the better, or, behind a minus, the less, the better."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,17 @@ class Entry:
         """The measures of the evaluation and of the run, numbers only; where both have one, the evaluation's."""
         every = self.measures | {k: v for k, v in self.record.get("measures", {}).items() if k not in self.measures}
         return {name: value for name, value in every.items() if isinstance(value, (int, float))}
+
+    def merit(self, key: str) -> float:
+        """The measure that `SHOWN` names as `key`, the more the better; infinite where it is not known.
+
+        Where fields have measures of their own (`t2m_crps`), the first field's.
+        """
+        name = key.removeprefix("-")
+        found = [value for known, value in self.numbers.items() if known == name or known.endswith(f"_{name}")]
+        if not found:
+            return float("inf")
+        return float(-found[0] if key.startswith("-") else found[0])
 
     @property
     def row(self) -> dict[str, Any]:
@@ -74,7 +86,7 @@ def summarise(
     """Puts many results on one page and into one table.
 
     Args:
-        domain: mri or speech
+        domain: mri, speech or atmosphere
         files: results, each with its sidecar beside it, and what `ornstein evaluate --json` said of them (.json)
         output: the page to write
         table: a table to write as well, tab-separated, one line a result
@@ -120,9 +132,10 @@ def _page(
     columns = _columns(numbers)
     page.section("Measures").table([[row.get(column) for column in columns] for row in numbers], columns)
     page.warnings([f"{entry.name}: {text}" for entry in entries for text in entry.record.get("warnings", [])])
-    worst = sorted(entries, key=lambda entry: entry.numbers.get(key, float("inf")))
+    worst = sorted(entries, key=lambda entry: entry.merit(key))
     if pictures < len(entries):
-        page.text(f"Pictures of {pictures} of them follow, the worst first (by {key}, where a reference was given).")
+        by = f"by {key.removeprefix('-')}, where a reference was given"
+        page.text(f"Pictures of {pictures} of them follow, the worst first ({by}).")
     for entry in worst[:pictures]:
         page.part(entry.name)
         show(page, entry.path, entry.reference)
@@ -152,7 +165,7 @@ def _entries(files: list[Path]) -> list[Entry]:
 
 
 def _entry(file: Path, name: str, said: dict[str, Any]) -> Entry:
-    if not file.is_file():
+    if not file.exists():  # a zarr folder is a file, too
         raise InputError(f"{file}: no such file", "is the name right?")
     apart = ("result", "reference", "warnings", "fit_scale")
     measures = {name: value for name, value in said.items() if name not in apart}
