@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def show(report: "Report", result: Path, reference: Path | None = None) -> None:
-    """Adds maps of the first field of a file at its first time and level: the members' mean, their deviation where it is
-    known, and the truth where there is one.
+    """Adds maps of the first field of a file at its first time and level: the members' mean, the truth where there is
+    one, and the members' deviation where it is known.
 
     Args:
         report: the page.
@@ -40,12 +40,12 @@ def show(report: "Report", result: Path, reference: Path | None = None) -> None:
     panels: list[tuple[str, Any, Grid, bool]] = [
         ("mean" if deviation is not None else "result", mean, layout.grid, False)
     ]
-    if deviation is not None:
-        panels.append(("deviation", deviation, layout.grid, True))
     if reference is not None:
         other = Layout.of(truth, str(reference))
         field = _first(same_times(truth[name], made[name], (layout, other)), other)
         panels.append(("reference", field[window(layout, other, [])], layout.grid, False))
+    if deviation is not None:
+        panels.append(("deviation", deviation, layout.grid, True))
     report.picture(
         _panels(panels, *_limits(panels), str(made[name].attrs.get("units", ""))),
         f"{label} at the first time: {', '.join(title for title, *_ in panels)}.",

@@ -61,6 +61,26 @@ def test_the_worst_is_shown_first_and_what_has_no_reference_last(ornstein, resul
     assert "research use only" in page.lower()
 
 
+@pytest.mark.parametrize(
+    "key, measures, merit",
+    [
+        ("psnr_head", {"psnr_head": 30.0, "nmse": 0.1}, 30.0),
+        ("-crps", {"rmse": 2.0, "crps": 1.5, "bicubic_crps": 9.0}, -1.5),
+        ("-crps", {"t2m_crps": 1.5, "t2m_bicubic_crps": 9.0, "z_crps": 80.0}, -1.5),
+        ("-crps", {"rmse": 2.0, "crps": None}, np.inf),
+    ],
+)
+def test_results_are_ranked_by_one_measure_whichever_way_is_better(key, measures, merit):
+    assert summary.Entry("a", Path("a.nc"), {}, measures).merit(key) == merit
+
+
+def test_a_folder_may_be_a_result(results):
+    Path("a.zarr").mkdir()
+    Path("a.zarr.json").write_text("{}")
+    (entry,) = summary._entries([Path("a.zarr")])
+    assert (entry.name, entry.reference) == ("a", None)
+
+
 def test_pictures_are_as_many_as_asked_for(ornstein, results):
     assert ornstein("workflow", "report", "mri", *results, "--output", "r.html", "--pictures", "1")[0] == 0
     page = Path("r.html").read_text()
