@@ -45,9 +45,7 @@ def demonstrate(folder: Path, report: Report, device: str, seed: int, console: C
         )  # fmt: skip
         made.save(folder / f"{name.replace(', ', '-with-')}.nc", overwrite=True)
         progress.close()
-        found = atmosphere.evaluate(folder / f"{name.replace(', ', '-with-')}.nc", folder / "fine.nc").record[
-            "measures"
-        ]
+        found = atmosphere.evaluate(folder / f"{name.replace(', ', '-with-')}.nc", folder / "fine.nc").record
         rows.append((name, found["rmse"], found["crps"], found.get("spread_skill"), made.record["seconds"]))
         console.say(f"atmosphere {name}: RMSE {found['rmse']:.1f} m")
     assert made is not None
