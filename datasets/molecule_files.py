@@ -115,6 +115,29 @@ def read_molecules(path: str | Path, column: str | None = None, names: bool = Fa
         return _records(str(path), _sdf(path) if kind in SDF else _texts(path, kind, column), names)
 
 
+def first_molecules(path: str | Path, count: int) -> list[Chem.Mol]:
+    """The first different molecules of a file, at most `count`, without reading on; rows that hold none are passed over.
+
+    Args:
+        path: a file (see `read_molecules`).
+        count: at least 1.
+
+    Raises:
+        InputError: for a file that cannot be read, or a table without a column of SMILES.
+    """
+    path, kind = _known(path, READ)
+    found: dict[str, Chem.Mol] = {}
+    with _told(path, kind):
+        for _, one in _sdf(path) if kind in SDF else _texts(path, kind, None):
+            with contextlib.suppress(ValueError):
+                if not isinstance(one, Problem):
+                    molecule = _molecule(one)
+                    found.setdefault(canonical(molecule), molecule)
+            if len(found) == count:
+                break
+    return list(found.values())
+
+
 def read_smiles(path: str | Path, column: str | None = None) -> list[tuple[int, str]]:
     """(row, SMILES) of a file that is not an SDF, as they stand and unchecked: for sets of a million.
 
@@ -184,7 +207,7 @@ def _records(name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]], na
             blank += 1
             continue
         try:
-            molecule = parse(one) if isinstance(one, str) else _clean(one)
+            molecule = _molecule(one)
             if names:
                 made.names.append(canonical(molecule))
             else:
@@ -198,9 +221,11 @@ def _records(name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]], na
     return replace(made, blank=blank)
 
 
-def _clean(molecule: Chem.Mol) -> Chem.Mol:
-    """A sanitised copy. Raises: ValueError with the reason where there is none."""
-    copy = Chem.Mol(molecule)
+def _molecule(one: str | Chem.Mol) -> Chem.Mol:
+    """A sanitised molecule. Raises: ValueError with the reason where there is none."""
+    if isinstance(one, str):
+        return parse(one)
+    copy = Chem.Mol(one)
     reason = why_invalid(copy) if copy.GetNumAtoms() else "it has no atoms"
     if reason:
         raise ValueError(reason)

@@ -19,6 +19,8 @@ SHOWN = {
     "mri": ("ornstein.pipelines.mri_pictures:show", "psnr_head"),
     "speech": ("ornstein.pipelines.speech_pictures:show", "estoi"),
     "atmosphere": ("ornstein.pipelines.atmosphere_pictures:show", "-crps"),
+    "molecule": ("ornstein.pipelines.molecule_pictures:show", "valid_unique"),
+    "graph": ("ornstein.pipelines.graph_pictures:show", "valid"),
 }
 """For each domain the function of (report, result, reference or None) that shows one result, and the measure by which the
 worst are shown first: the more, the better, or, behind a minus, the less, the better."""
@@ -86,7 +88,7 @@ def summarise(
     """Puts many results on one page and into one table.
 
     Args:
-        domain: mri, speech or atmosphere
+        domain: the science, such as mri
         files: results, each with its sidecar beside it, and what `ornstein evaluate --json` said of them (.json)
         output: the page to write
         table: a table to write as well, tab-separated, one line a result
@@ -134,7 +136,7 @@ def _page(
     page.warnings([f"{entry.name}: {text}" for entry in entries for text in entry.record.get("warnings", [])])
     worst = sorted(entries, key=lambda entry: entry.merit(key))
     if pictures < len(entries):
-        by = f"by {key.removeprefix('-')}, where a reference was given"
+        by = f"by {key.removeprefix('-')}, where it was measured"
         page.text(f"Pictures of {pictures} of them follow, the worst first ({by}).")
     for entry in worst[:pictures]:
         page.part(entry.name)
@@ -145,8 +147,10 @@ def _page(
 
 def _entries(files: list[Path]) -> list[Entry]:
     """The results among the files, each with its evaluation."""
-    evaluations = {file: _json(file) for file in files if file.suffix == ".json"}
-    results = [file for file in files if file.suffix != ".json"]
+    # Graphs are JSON, too: a result is known by its sidecar.
+    said_of = [file for file in files if file.suffix == ".json" and not outputs.sidecar(file).is_file()]
+    evaluations = {file: _json(file) for file in said_of}
+    results = [file for file in files if file not in evaluations]
     if not results:
         raise UsageError("no results among the files", "name the files that `ornstein ... -o FILE` wrote")
     of = {}

@@ -7,6 +7,7 @@ from rdkit import Chem
 
 from ornstein.core.errors import InputError
 from ornstein.datasets.molecule_files import (
+    first_molecules,
     open_molecules,
     read_molecules,
     read_smiles,
@@ -98,3 +99,19 @@ def test_absent_file_is_refused():
 def test_sequences_of_smiles_and_molecules_are_as_good_as_files():
     found = open_molecules(["CCO", Chem.MolFromSmiles("CC"), None, "x"])
     assert found.smiles == ["CCO", "CC"] and found.blank == 1 and found.problems[0].row == 4
+
+
+@pytest.mark.parametrize("suffix", [".smi", ".csv"])
+def test_the_first_different_molecules_are_read_and_no_more(tmp_path, suffix):
+    path = tmp_path / f"m{suffix}"
+    head = "smiles\n" if suffix == ".csv" else ""
+    path.write_bytes(f"{head}CCO\nC1CC\nOCC\nCN\nCF\n".encode() + b"CC\n" * 100_000 + b"\xff\n")
+    assert [Chem.MolToSmiles(m) for m in first_molecules(path, 3)] == ["CCO", "CN", "CF"]
+    with pytest.raises(InputError, match="cannot be read"):
+        first_molecules(path, 5)
+
+
+def test_a_file_without_a_molecule_has_no_first_one(tmp_path):
+    (tmp_path / "m.sdf").write_bytes(b"")
+    (tmp_path / "m.smi").write_text("\n\n")
+    assert first_molecules(tmp_path / "m.sdf", 2) == first_molecules(tmp_path / "m.smi", 2) == []
