@@ -56,10 +56,11 @@ class Entry:
         Where fields have measures of their own (`t2m_crps`), the first field's.
         """
         name = key.removeprefix("-")
-        found = [value for known, value in self.numbers.items() if known == name or known.endswith(f"_{name}")]
-        if not found:
+        fields = (value for known, value in self.numbers.items() if known.endswith(f"_{name}"))
+        value = self.numbers.get(name, next(fields, None))
+        if value is None:
             return float("inf")
-        return float(-found[0] if key.startswith("-") else found[0])
+        return float(-value if key.startswith("-") else value)
 
     @property
     def row(self) -> dict[str, Any]:

@@ -126,32 +126,48 @@ def weather(times, seed):
     )
 
 
+OPTIMAL = {"factor": 4, "method": "optimal", "members": 3, "force": True, "keep": "mean,std"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["nc", "zarr"])
-def test_two_coarse_files_become_fine_fields_measures_and_a_report(study, format):
+@pytest.mark.parametrize("format, options", [("nc", OPTIMAL), ("zarr", {"factor": 4, "method": "bicubic"})])
+def test_two_coarse_files_become_fine_fields_measures_and_a_report(study, format, options):
     from ornstein.pipelines import atmosphere
 
-    (study.folder / "data").mkdir()
-    for number in (1, 2):
-        fine = study.folder / "data" / f"fine {number}.nc"
-        weather(3, number).to_netcdf(fine)
-        atmosphere.simulate(fine, factor=4).save(study.folder / "data" / f"coarse {number}.nc")
-    study.sheet("sample\tcoarse\treference\na\tdata/coarse 1.nc\tdata/fine 1.nc\nb\tdata/coarse 2.nc\t\n")
-    study.configure(format=format, superresolve={"factor": 4, "method": "bicubic"})
+    data = study.folder / "data"
+    data.mkdir()
+    for n in (1, 2):
+        weather(2, n).to_netcdf(data / f"fine {n}.nc")
+        seen = str(data / f"stations {n}.csv")
+        made = atmosphere.simulate(data / f"fine {n}.nc", factor=4, stations=40, observations=seen, error=0.1)
+        made.save(data / f"coarse {n}.nc")
+    optimal = options is OPTIMAL
+    cell = "data/stations 1.csv" if optimal else ""
+    study.sheet(
+        "sample\tcoarse\tobservations\treference\n"
+        f"a\tdata/coarse 1.nc\t{cell}\tdata/fine 1.nc\nb\tdata/coarse 2.nc\t\t\n"
+    )
+    study.configure(format=format, superresolve=options)
     done = study.snakemake("--cores", "1", "--workflow-profile", "profiles/local", timeout=600)
     assert done.returncode == 0, done.stderr
     results = study.folder / "results"
     for name in "ab":
         with xr.open_dataset(results / "samples" / name / f"{name}.{format}") as made:
-            assert made["t2m"].shape == (3, 16, 24)
+            assert made["t2m"].shape == (2, 16, 24) and ("t2m_std" in made) == optimal
     measures = json.loads((results / "samples" / "a" / "measures.json").read_text())
-    # The waves vary by 2.5 K, the noise, which no coarse field shows, by .2 K; interpolation errs a little near the rim.
-    assert 0.2 < measures["rmse"] < 1 and measures["rmse"] == pytest.approx(measures["bicubic_rmse"], rel=1e-5)
+    if optimal:
+        assert measures["rmse"] < measures["bicubic_rmse"]
+        sidecar = json.loads((results / "samples" / "a" / f"a.{format}.json").read_text())
+        assert sidecar["measures"]["observations_used"] == 80
+    else:
+        # The waves vary by 2.5 K, the noise, which no coarse field shows, by .2 K; interpolation errs a little near the rim.
+        assert 0.2 < measures["rmse"] < 1 and measures["rmse"] == pytest.approx(measures["bicubic_rmse"], rel=1e-5)
     with open(results / "measures.tsv", newline="") as file:
         a, b = csv.DictReader(file, delimiter="\t")
-    assert (a["name"], b["name"], a["method"]) == ("a", "b", "bicubic")
+    assert (a["name"], b["name"], a["method"]) == ("a", "b", options["method"])
     assert float(a["rmse"]) == pytest.approx(measures["rmse"]) and b["rmse"] == ""
     page = (results / "report.html").read_text()
-    assert page.count("data:image/png") == 2 and "result, reference" in page
+    assert page.count("data:image/png") == 2
+    assert ("mean, reference, deviation" if optimal else "result, reference") in page
     again = study.snakemake("--cores", "1", "--workflow-profile", "profiles/local")
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
