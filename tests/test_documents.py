@@ -13,6 +13,14 @@ DOCUMENTS += ("docs/speech.md",)
 DOCUMENTS += tuple(
     f"workflows/{domain}/{name}" for domain in ("mri", "speech") for name in ("README.md", "config/README.md")
 )
+DOCUMENTS += tuple(
+    pytest.param(
+        f"workflows/{folder}/{name}",
+        marks=pytest.mark.skipif(word not in cli.DOMAINS, reason=f"the command line has no domain `{word}` yet"),
+    )
+    for word, folder in (("molecule", "molecules"), ("graph", "graphs"))
+    for name in ("README.md", "config/README.md")
+)
 COMMON = {
     "-o",
     "--output",
