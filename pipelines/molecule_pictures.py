@@ -22,16 +22,17 @@ def show(report: "Report", result: Path, reference: Path | None = None) -> None:
         InputError: for files that cannot be read.
     """
     from ornstein.datasets.molecule_files import first_molecules
-    from ornstein.datasets.molecules import canonical
+    from ornstein.datasets.molecules import canonical, parse
     from ornstein.pipelines.molecule_results import grid
 
     for path, whose in ((result, "result"), (reference, "reference")):
         if path is None:
             continue
-        first = first_molecules(path, SHOWN)
-        if not first:
+        # Drawn from their names: an SDF's coordinates are in space, and its stereocentres arbitrary.
+        names = [canonical(molecule) for molecule in first_molecules(path, SHOWN)]
+        if names:
+            report.picture(
+                grid([parse(name) for name in names], names), f"The first different molecules of the {whose}."
+            )
+        else:
             report.text(f"No molecule in the {whose}.")
-            continue
-        for molecule in first:
-            molecule.RemoveAllConformers()  # an SDF's are in space; drawn is the plane
-        report.picture(grid(first, [canonical(m) for m in first]), f"The first different molecules of the {whose}.")
