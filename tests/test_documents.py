@@ -18,7 +18,7 @@ DOCUMENTS += tuple(
         f"workflows/{folder}/{name}",
         marks=pytest.mark.skipif(word not in cli.DOMAINS, reason=f"the command line has no domain `{word}` yet"),
     )
-    for word, folder in (("molecule", "molecules"), ("graph", "graphs"))
+    for word, folder in (("atmosphere", "atmosphere"), ("molecule", "molecules"), ("graph", "graphs"))
     for name in ("README.md", "config/README.md")
 )
 COMMON = {
