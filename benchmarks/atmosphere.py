@@ -19,9 +19,10 @@ import torch
 
 from ornstein.core.analytic import GaussianDenoiser
 from ornstein.core.operators import LinearOperator, Stack
+from ornstein.datasets.fields import Grid
 from ornstein.domains.atmosphere import measures
 from ornstein.domains.atmosphere.archive import FieldSource, Series, load_series
-from ornstein.domains.atmosphere.background import Background
+from ornstein.domains.atmosphere.background import Background, Region
 from ornstein.domains.atmosphere.baselines import interpolate
 from ornstein.domains.atmosphere.covariances import regional
 from ornstein.domains.atmosphere.operator import Coarsening, at_points
@@ -114,6 +115,10 @@ def compare(
             score = (measures.crps(members, truth) * scored).mean((1, 2))
             skill = measures.bootstrap_skill(score, reference, max(1, 24 // every if name == "t2m" else 8 // every))
             row = {"task": task, "method": label, **measures.measure(members, truth, grid, scored > 0)}
+            if len(members) > 1:
+                row |= further(members, truth, np.stack([mean_of(here, place, t) for t in times]), scored, every)
+                if prior.terrain is not None:
+                    row |= by_place(members, truth, grid, one.hours[times], prior.heights(grid), scored)
             rows.append(row | {"skill": skill[0], "skill_low": skill[1], "skill_high": skill[2]})
         print(f"{task}: {time.perf_counter() - began:.0f} s for {len(times)} times", flush=True)
         for row in rows[-3:]:
@@ -122,6 +127,43 @@ def compare(
                 f"  {row['method']:32} {line}  skill {row['skill']:+.3f} [{row['skill_low']:+.3f}, {row['skill_high']:+.3f}]"
             )
     return rows
+
+
+def mean_of(one: Series, place: Region, time: int) -> np.ndarray:
+    """The climatology of a time, (rows, columns)."""
+    return place.mean((slice(None), slice(None)), float(one.hours[time]))
+
+
+def further(
+    members: np.ndarray, truth: np.ndarray, climatology: np.ndarray, scored: np.ndarray, every: int
+) -> dict[str, float]:
+    """The rank histogram's chi-squared, for values that are independent over blocks of 8 x 8 cells and 6 times; and, of
+    consecutive times, how much the lag-1 autocorrelation of the members' anomalies exceeds the truth's."""
+    histogram = measures.rank_histogram(members, truth, scored)
+    blocks = truth[0].size / 64 * max(1.0, len(truth) * every / 6)
+    found = {"rank_chi_squared": measures.rank_chi_squared(histogram, blocks)}
+    if every == 1:
+        wanted = measures.lag_autocorrelation(truth - climatology)
+        found["lag_excess"] = measures.lag_autocorrelation(members - climatology) - wanted
+    return found
+
+
+def by_place(
+    members: np.ndarray, truth: np.ndarray, grid: Grid, hours: np.ndarray, heights: np.ndarray, scored: np.ndarray
+) -> dict[str, float]:
+    """Spread-skill over land, sea, coast (within a cell of both), by day (6 to 18 local solar time) and by night."""
+    land = heights > 10
+    padded = np.pad(land, 1, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).mean((2, 3))
+    coast = (windows > 0) & (windows < 1)
+    local = (hours[:, None, None] + grid.longitudes / 15) % 24
+    day = np.broadcast_to((local >= 6) & (local < 18), truth.shape)
+    parts = {"land": land & ~coast, "sea": ~land & ~coast, "coast": coast, "day": day, "night": ~day}
+    return {
+        f"spread_skill_{name}": measures.spread_skill(members, truth, scored * np.broadcast_to(part, truth.shape))
+        for name, part in parts.items()
+        if np.any(part)
+    }
 
 
 def main() -> None:

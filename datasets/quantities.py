@@ -51,18 +51,18 @@ class Quantity:
 QUANTITIES = (
     Quantity("t2m", "K", ("t2m", "2t", "tas", "2m_temperature", "t2", "2m_air_temperature"), (), 0, 1.0),
     Quantity("d2m", "K", ("d2m", "2d", "tdps", "2m_dewpoint_temperature"), ("dew_point_temperature",), 0, 1.5),
-    Quantity("t", "K", ("t", "ta", "temperature", "air_temperature", "temp"), ("air_temperature",), 0, 1.0, 0.7),
+    Quantity("t", "K", ("t", "ta", "temperature", "air_temperature", "temp", "temperature_isobaric"), ("air_temperature",), 0, 1.0, 0.7),
     Quantity("sst", "K", ("sst", "sea_surface_temperature", "tos"), ("sea_surface_temperature",), 0, 0.3),
     Quantity(
-        "z", "m2 s-2", ("z", "geopotential", "gph", "zg", "hgt", "geopotential_height", "gh"),
+        "z", "m2 s-2", ("z", "geopotential", "gph", "zg", "hgt", "geopotential_height", "gh", "geopotential_height_isobaric"),
         ("geopotential", "geopotential_height"), None, 80.0, 250.0,
     ),
-    Quantity("u", "m s-1", ("u", "ua", "u_component_of_wind", "uwnd"), ("eastward_wind",), None, 1.8, 3.0),
-    Quantity("v", "m s-1", ("v", "va", "v_component_of_wind", "vwnd"), ("northward_wind",), None, 1.8, 3.0),
+    Quantity("u", "m s-1", ("u", "ua", "u_component_of_wind", "uwnd", "u-component_of_wind_isobaric"), ("eastward_wind",), None, 1.8, 3.0),
+    Quantity("v", "m s-1", ("v", "va", "v_component_of_wind", "vwnd", "v-component_of_wind_isobaric"), ("northward_wind",), None, 1.8, 3.0),
     Quantity("u10", "m s-1", ("u10", "10u", "uas", "10m_u_component_of_wind"), (), None, 1.8),
     Quantity("v10", "m s-1", ("v10", "10v", "vas", "10m_v_component_of_wind"), (), None, 1.8),
     Quantity("q", "kg kg-1", ("q", "hus", "huss", "specific_humidity", "sphum"), ("specific_humidity",), 0, 8e-4, 5e-5),
-    Quantity("r", "%", ("r", "hur", "hurs", "rh", "relative_humidity"), ("relative_humidity",), 0, 8.0, 15.0),
+    Quantity("r", "%", ("r", "hur", "hurs", "rh", "relative_humidity", "relative_humidity_isobaric"), ("relative_humidity",), 0, 8.0, 15.0),
     Quantity(
         "tcwv", "kg m-2", ("tcwv", "tqv", "prw", "pwat", "total_column_water_vapour", "total_column_vertically_integrated_water_vapour"),
         ("atmosphere_mass_content_of_water_vapor", "lwe_thickness_of_atmosphere_mass_content_of_water_vapor"), 0, 2.0,

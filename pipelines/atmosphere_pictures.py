@@ -136,7 +136,7 @@ def _panels(panels: "list[tuple[str, Any, Grid, bool]]", low: float, high: float
         limits = {} if own else {"vmin": low, "vmax": high}
         more = {} if projection is None else {"transform": projection}
         mesh = panel.pcolormesh(
-            grid.longitude_edges, grid.latitude_edges, values, cmap="magma" if own else "viridis", rasterized=True,
+            grid.longitude_edges - 360 * (grid.longitudes[0] >= 180), grid.latitude_edges, values, cmap="magma" if own else "viridis", rasterized=True,
             **limits, **more,
         )  # fmt: skip
         if projection is not None:

@@ -1,5 +1,6 @@
 """The quickstart of the atmosphere: winters' heights of 500 hPa that an installed library carries, made coarse and fine again."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,8 +85,11 @@ def winters() -> "xr.Dataset":
 
     import xarray as xr
 
-    with xr.open_dataset(str(files("eofs") / "examples/example_data/hgt_djf.nc")) as data:
-        fields = data[["z"]].isel(time=slice(-WINTERS, None), pressure=0, drop=True).load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xr.SerializationWarning)  # of the year 1 that its times count from
+        with xr.open_dataset(str(files("eofs") / "examples/example_data/hgt_djf.nc")) as data:
+            fields = data[["z"]].isel(time=slice(-WINTERS, None), pressure=0, drop=True).load()
+    fields["time"].encoding.clear()
     # The outermost row and column are left out: blocks of four fit what remains.
     fields = fields.isel(latitude=slice(0, 28), longitude=slice(0, 48))
     fields.z.attrs["units"] = "m"

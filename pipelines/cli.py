@@ -30,6 +30,7 @@ from ornstein.pipelines.verbs import Verb
 DOMAINS = {
     "mri": "magnetic resonance imaging: from k-space to pictures",
     "speech": "recordings of speech: noise and rooms removed",
+    "atmosphere": "fields of the atmosphere: fine ones from coarse ones and observations",
 }
 """A domain is a module of this package of the same name, with its verbs in `VERBS` and a function `evaluate`."""
 

@@ -18,6 +18,7 @@ from ornstein.pipelines.signature import Option
 DEMONSTRATIONS = {
     "mri": "ornstein.pipelines.mri_quickstart:demonstrate",
     "speech": "ornstein.pipelines.speech_quickstart:demonstrate",
+    "atmosphere": "ornstein.pipelines.atmosphere_quickstart:demonstrate",
 }
 """For each domain a function of (folder, report, device, seed, console) that gives a `Demonstration`."""
 

@@ -9,16 +9,18 @@ from ornstein.pipelines import cli
 from ornstein.pipelines.signature import parameters
 
 DOCUMENTS = ("README.md", "docs/index.md", "docs/mri.md", "docs/command-line.md", "docs/architecture.md")
-DOCUMENTS += ("docs/speech.md",)
+DOCUMENTS += ("docs/speech.md", "docs/atmosphere.md")
 DOCUMENTS += tuple(
-    f"workflows/{domain}/{name}" for domain in ("mri", "speech") for name in ("README.md", "config/README.md")
+    f"workflows/{domain}/{name}"
+    for domain in ("mri", "speech", "atmosphere")
+    for name in ("README.md", "config/README.md")
 )
 DOCUMENTS += tuple(
     pytest.param(
         f"workflows/{folder}/{name}",
         marks=pytest.mark.skipif(word not in cli.DOMAINS, reason=f"the command line has no domain `{word}` yet"),
     )
-    for word, folder in (("atmosphere", "atmosphere"), ("molecule", "molecules"), ("graph", "graphs"))
+    for word, folder in (("molecule", "molecules"), ("graph", "graphs"))
     for name in ("README.md", "config/README.md")
 )
 COMMON = {

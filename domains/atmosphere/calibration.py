@@ -14,7 +14,8 @@ from ornstein.domains.atmosphere.operator import Coarsening
 from ornstein.domains.atmosphere.prior import Backgrounds, Calibration, Prior
 from ornstein.domains.atmosphere.sampling import Settings, ensemble, posterior_mean, posterior_of
 
-SPREADS = np.geomspace(0.5, 2.0, 15)
+SPREADS = (0.5, 2.0)
+"""The least and the largest factor of the members' spread."""
 ALIKE = 2
 """Series of one variable (levels, say) that are sampled."""
 
@@ -33,27 +34,40 @@ def calibrate(
         It, and its scores by name: CRPS of optimal interpolation and of the model, their spread-skill.
     """
     found: dict[str, list[tuple[Calibration, dict[str, float]]]] = {}
-    for one in series:
-        alike = len(found.get(one.region or one.variable, []))
-        if one.held_out < 2 or min(one.grid.shape) < 16 or alike >= ALIKE:
-            continue
+    everywhere: dict[str, list[Calibration]] = {}
+    for one in _chosen(series):
         made, scores = _calibrate(prior, one, times, patch, device)
         log(f"{one.name}: {made} {scores}")
         found.setdefault(one.region or one.variable, []).append((made, scores))
-    calibration = {
-        name: Calibration(
-            **{
-                f: float(np.mean([getattr(c, f) for c, _ in pairs]))
-                for f in ("strength", "inflation", "spread", "memory")
-            }
-        )
-        for name, pairs in found.items()
-    }
+        everywhere.setdefault(one.variable, []).append(made)
+    own = {name: [c for c, _ in pairs] for name, pairs in found.items()}
+    # Where a variable lies in no known region, what all its places said is the best guess.
+    calibration = {name: _mean(several) for name, several in (own | everywhere).items()}
     table = {
         name: {k: round(float(np.mean([s[k] for _, s in pairs])), 4) for k in pairs[0][1]}
         for name, pairs in found.items()
     }
     return replace(prior, calibration=calibration), table
+
+
+def _chosen(series: list[Series]) -> list[Series]:
+    """Those that are sampled: of each region, and of each variable elsewhere, at most `ALIKE`, evenly among all."""
+    groups: dict[str, list[Series]] = {}
+    for one in series:
+        if one.held_out and min(one.grid.shape) >= 16:
+            groups.setdefault(one.region or one.variable, []).append(one)
+    chosen = []
+    for group in groups.values():
+        count = min(ALIKE, len(group))
+        chosen += [group[int((i + 0.5) * len(group) / count)] for i in range(count)]
+    return chosen
+
+
+def _mean(several: list[Calibration]) -> Calibration:
+    """Of several places: the mean strength and memory, and the geometric means of the two factors."""
+    inflation, spread = (np.exp(np.mean([np.log(getattr(c, f)) for c in several])) for f in ("inflation", "spread"))
+    strength, memory = (np.mean([getattr(c, f) for c in several]) for f in ("strength", "memory"))
+    return Calibration(float(strength), float(inflation), float(spread), float(memory))
 
 
 def _calibrate(
@@ -104,34 +118,28 @@ def _calibrate(
             found.append(np.stack(parts, 1))
         return found
 
-    def best(ensembles: list[np.ndarray]) -> tuple[float, float]:
-        """The CRPS at the best spread, relative to none, and the spread."""
+    def honest(ensembles: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
+        """The ensembles with the spread that fits their error, and its factor: the CRPS hardly tells spreads apart."""
+        ratio = np.mean([np.log(measures.spread_skill(m, truth, weights)) for m in ensembles])
+        spread = float(np.clip(np.exp(-ratio), *SPREADS))
+        return [m.mean(0) + spread * (m - m.mean(0)) for m in ensembles], spread
 
-        def score(spread: float) -> float:
-            moved = [m.mean(0) + spread * (m - m.mean(0)) for m in ensembles]
-            return float(np.mean([measures.mean_crps(m, truth, weights) for m in moved]))
-
-        scores = [score(s) for s in SPREADS]
-        return min(scores), float(SPREADS[int(np.argmin(scores))])
-
-    plain = draw(0.0, 1.0)
-    reference, spread = best(plain)
+    members[0.0], spread = honest(draw(0.0, 1.0))
     inflation = spread**2
-    members[0.0] = [m.mean(0) + spread * (m - m.mean(0)) for m in plain]
-    results = {0.0: (reference, 1.0)}
+    spreads = {0.0: 1.0}
     for strength in strengths[1:]:
-        members[strength] = draw(strength, inflation)
-        results[strength] = best(members[strength])
-    strength = min(results, key=lambda s: results[s][0])
+        members[strength], spreads[strength] = honest(draw(strength, inflation))
+    results = {s: float(np.mean([measures.mean_crps(m, truth, weights) for m in members[s]])) for s in strengths}
+    strength = min(results, key=lambda s: results[s])
     step = float(np.median(np.diff(one.stamps[first:]))) if one.held_out > 1 else 0.0
     if 0 < step <= 6:
         memory = _memory(prior, one, grid, window, step)
     scores = {
-        "crps_gaussian": reference,
-        "crps": results[strength][0],
+        "crps_gaussian": results[0.0],
+        "crps": results[strength],
         "spread_skill": float(np.mean([measures.spread_skill(m, truth, weights) for m in members[strength]])),
     }
-    return Calibration(strength, inflation, results[strength][1], memory), scores
+    return Calibration(strength, inflation, spreads[strength], memory), scores
 
 
 def _memory(prior: Prior, one: Series, grid: Grid, window: tuple[slice, slice], step: float) -> float:

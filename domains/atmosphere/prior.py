@@ -149,7 +149,9 @@ class Backgrounds:
         else:
             self.gaussian = stationary_gaussian(self.spectrum.variances(fine), self.channels, fine.periodic)
         name = self.place[0].name if self.place is not None else variable
-        self.calibration = prior.calibration.get(name, prior.calibration.get(variable, Calibration()))
+        # A network that no held-out day has spoken for stays out.
+        unheard = Calibration(strength=0.0)
+        self.calibration = prior.calibration.get(name, prior.calibration.get(variable, unheard))
         if variable not in prior.variables:
             self.origin = "a stationary Gaussian whose spectrum was fitted to the coarse input"
         elif self.place is not None:

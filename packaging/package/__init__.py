@@ -11,7 +11,7 @@ import sys
 
 __version__ = importlib.metadata.version("ornstein")
 
-_PIPELINES = ("mri", "speech")
+_PIPELINES = ("mri", "speech", "atmosphere")
 
 
 def __getattr__(name: str):

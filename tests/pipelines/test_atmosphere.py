@@ -63,15 +63,6 @@ def model(tmp_path_factory):
     return str(folder)
 
 
-@pytest.fixture
-def ornstein(ornstein, monkeypatch):
-    """The command line, with the atmosphere among its domains."""
-    from ornstein.pipelines import cli
-
-    monkeypatch.setitem(cli.DOMAINS, "atmosphere", "fields")
-    return ornstein
-
-
 @pytest.fixture(scope="module")
 def coarse():
     return atmosphere.simulate(fine_dataset(), factor=4).dataset

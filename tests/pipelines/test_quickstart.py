@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ornstein.pipelines import mri_quickstart, quickstart, speech_quickstart
+from ornstein.pipelines import atmosphere_quickstart, mri_quickstart, quickstart, speech_quickstart
 from ornstein.pipelines.mri_results import Reconstruction
 
 
@@ -113,3 +113,15 @@ def test_speech_is_shown_by_every_method_with_players(monkeypatch, ornstein, tmp
     assert scores["diffusion"] > max(scores["wiener"], scores["noisereduce"], scores["noisy"])
     page = (tmp_path / "q" / "report.html").read_text()
     assert page.count("<audio") == 5 and "synthetic voice" in page
+
+
+def test_the_atmosphere_is_shown_by_every_method_and_gains_from_stations(monkeypatch, ornstein, tmp_path):
+    monkeypatch.setattr(quickstart, "DEMONSTRATIONS", {"atmosphere": quickstart.DEMONSTRATIONS["atmosphere"]})
+    monkeypatch.setattr(atmosphere_quickstart, "WINTERS", 2)
+    code, out, err = ornstein("quickstart", tmp_path / "q", "--json")
+    assert code == 0, err
+    methods = json.loads(out)["domains"]["atmosphere"]["methods"]
+    scores = {name: values["CRPS (m)"] for name, values in methods.items()}
+    assert set(scores) == {"bicubic", "optimal", "diffusion", "diffusion, stations"}
+    assert scores["diffusion, stations"] < scores["diffusion"] < scores["bicubic"]
+    assert "data:image/png" in (tmp_path / "q" / "report.html").read_text()

@@ -12,10 +12,6 @@ import xarray as xr
 import yaml
 from jsonschema import Draft202012Validator
 
-from ornstein.pipelines import cli
-
-pytestmark = pytest.mark.skipif("atmosphere" not in cli.DOMAINS, reason="the command line has no atmosphere yet")
-
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "atmosphere"
 SHEET = """sample\tcoarse\tobservations\treference
 one\tfelder (März)/k 1.nc\tdata/1.csv\tdata/fine.nc

@@ -89,7 +89,7 @@ def test_training_resumes_to_the_same_weights_and_writes_a_calibrated_model(arch
     a, b = load_prior(tmp_path / "a"), load_prior(tmp_path / "b")
     for (name, one), (_, other) in zip(a.network.state_dict().items(), b.network.state_dict().items()):
         torch.testing.assert_close(one, other, msg=name)
-    assert set(a.calibration) == {"here", "u10"} and a.calibration["here"].memory > 0
+    assert set(a.calibration) == {"here", "t2m", "u10"} and a.calibration["here"].memory > 0
     scores = a.card["held_out_scores"]["here"]
     assert scores["crps"] <= scores["crps_gaussian"] and 0.4 < scores["spread_skill"] < 2.5  # two times, 12 members
 
