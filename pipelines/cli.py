@@ -31,6 +31,8 @@ DOMAINS = {
     "mri": "magnetic resonance imaging: from k-space to pictures",
     "speech": "recordings of speech: noise and rooms removed",
     "atmosphere": "fields of the atmosphere: fine ones from coarse ones and observations",
+    "molecule": "molecules: generated as learnt, around parts, towards goals",
+    "graph": "graphs like those of a set",
 }
 """A domain is a module of this package of the same name, with its verbs in `VERBS` and a function `evaluate`."""
 

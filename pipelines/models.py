@@ -11,6 +11,9 @@ from typing import Any
 from ornstein.core.errors import ModelError
 from ornstein.pipelines.answers import Answer, table
 
+SHOWN = 12
+"""Numbers of a card's list that `models show` prints; the file has them all."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -138,7 +141,15 @@ def _lines(value: dict[str, Any], depth: int = 0) -> list[str]:
         elif isinstance(item, list) and any(isinstance(i, (dict, list)) for i in item):
             lines.append(f"{indent}{name}:")
             for i in item:
-                lines += _lines(i, depth + 1) if isinstance(i, dict) else [f"{indent}  {i}"]
+                lines += _lines(i, depth + 1) if isinstance(i, dict) else [f"{indent}  {_listed(i)}"]
         else:
-            lines.append(f"{indent}{name}: {', '.join(map(str, item)) if isinstance(item, list) else item}")
+            lines.append(f"{indent}{name}: {_listed(item)}")
     return lines
+
+
+def _listed(item: Any) -> str:
+    """A value, or the values of a list; of many numbers the first."""
+    if not isinstance(item, list):
+        return str(item)
+    few = item[:SHOWN] if len(item) > SHOWN and all(isinstance(i, (int, float)) for i in item) else item
+    return ", ".join(map(str, few)) + (f", ... ({len(item)} numbers)" if len(few) < len(item) else "")

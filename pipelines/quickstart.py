@@ -19,6 +19,8 @@ DEMONSTRATIONS = {
     "mri": "ornstein.pipelines.mri_quickstart:demonstrate",
     "speech": "ornstein.pipelines.speech_quickstart:demonstrate",
     "atmosphere": "ornstein.pipelines.atmosphere_quickstart:demonstrate",
+    "molecule": "ornstein.pipelines.molecule_quickstart:demonstrate",
+    "graph": "ornstein.pipelines.graph_quickstart:demonstrate",
 }
 """For each domain a function of (folder, report, device, seed, console) that gives a `Demonstration`."""
 

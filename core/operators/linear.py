@@ -164,7 +164,7 @@ class Stack(LinearOperator):
     def adjoint(self, y: Tensor) -> Tensor:
         parts = y.split([torch.Size(shape).numel() for shape in self.ranges], dim=1)
         rows = zip(self.operators, parts, self.ranges, strict=True)
-        backs = [operator.adjoint(part.reshape(-1, *shape)) for operator, part, shape in rows]
+        backs = [operator.adjoint(part.reshape(len(y), *shape)) for operator, part, shape in rows]
         return torch.stack(backs).sum(0)
 
     def normal(self, x: Tensor) -> Tensor:

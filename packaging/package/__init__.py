@@ -11,7 +11,7 @@ import sys
 
 __version__ = importlib.metadata.version("ornstein")
 
-_PIPELINES = ("mri", "speech", "atmosphere")
+_PIPELINES = ("mri", "speech", "atmosphere", "molecule", "graph")
 
 
 def __getattr__(name: str):

@@ -25,7 +25,6 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def random_graphs(monkeypatch):
     """Random trees and dense graphs stand where a trained model would."""
-    from ornstein.pipelines import cli
 
     def draw(model, name, items, settings):
         seeds = [1000 * settings["seed"] + i for i in items]
@@ -33,7 +32,6 @@ def random_graphs(monkeypatch):
             return as_graphs([nx.random_labeled_tree(9, seed=seed) for seed in seeds])
         return as_graphs([nx.gnp_random_graph(9, 0.7, seed=seed) for seed in seeds])
 
-    monkeypatch.setitem(cli.DOMAINS, "graph", "graphs")
     monkeypatch.setattr(graph, "_load", lambda folder, device: None)
     monkeypatch.setattr(graph, "_most_nodes", lambda model, name: 9)
     monkeypatch.setattr(graph, "_draw", draw)

@@ -34,9 +34,6 @@ def checkpoint(standin, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def chains(standin, monkeypatch):
     """Chains stand where a trained model would."""
-    from ornstein.pipelines import cli
-
-    monkeypatch.setitem(cli.DOMAINS, "molecule", "molecules")
     monkeypatch.setattr(molecule, "_load", lambda folder, device: standin.Molecules(standin.Chains(MISSING)))
 
 

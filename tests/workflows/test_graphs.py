@@ -12,7 +12,6 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from ornstein.core.errors import InputError
-from ornstein.pipelines import cli
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "graphs"
 HEAD = "name\tn\tseed\tmodel\treference\ttrain\n"
@@ -168,7 +167,6 @@ def test_results_that_are_json_are_told_from_their_evaluations(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("graph" not in cli.DOMAINS, reason="the command line has no domain `graph` yet")
 def test_jobs_become_graphs_measures_and_a_report(study, model, trees):
     study.sheet(HEAD + f"measures\t5\t1\t{model}:thin\t{trees[0]}\t{trees[1]}\nb\t3\t0\t{model}:dense\t\t\n")
     done = study.snakemake("--cores", "1", "--workflow-profile", "profiles/local", timeout=600)

@@ -10,8 +10,6 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from ornstein.pipelines import cli
-
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "molecules"
 HEAD = "name\tn\tseed\tmodel\tatoms\tscaffold\tfragment\tmaximise\ttarget\treference\ttrain\n"
 SHEET = (
@@ -199,7 +197,6 @@ def test_a_result_is_shown_with_its_reference(tmp_path, model):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("molecule" not in cli.DOMAINS, reason="the command line has no domain `molecule` yet")
 def test_jobs_become_molecules_measures_and_a_report(study, model):
     study.sheet(HEAD + "a\t40\t1\t\t\t\t\t\t\tref.smi\ttrain.csv\nb\t6\t0\t\t3\tCO\t\t\t\t\t\n")
     (study.folder / "ref.smi").write_text("CCO\nCC\nC1CC\nCN\n")  # the third cannot be read: the others are measured
