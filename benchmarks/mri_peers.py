@@ -134,7 +134,7 @@ def available() -> tuple[list[Peer], list[str]]:
     missing: list[str] = []
     if importlib.util.find_spec("sigpy"):
         found += [
-            Peer("sigpy L1-wavelet", (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016), sigpy_wavelet),
+            Peer("sigpy L1-wavelet", (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016), sigpy_wavelet),
             Peer("sigpy TV", (0.0005, 0.001, 0.002, 0.004, 0.008), sigpy_variation),
         ]
     else:
@@ -142,7 +142,7 @@ def available() -> tuple[list[Peer], list[str]]:
     if shutil.which("bart"):
         found += [
             Peer(
-                "BART L1-wavelet", (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016), _bart_pics("W", "-i", str(ITERATIONS))
+                "BART L1-wavelet", (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016), _bart_pics("W", "-i", str(ITERATIONS))
             ),
             Peer("BART TV", (0.0005, 0.001, 0.002, 0.004, 0.008), _bart_pics("T", "-i", str(BART_ADMM), "-u", "0.1")),
         ]
