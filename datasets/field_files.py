@@ -49,7 +49,8 @@ def open_fields(source: Any) -> xr.Dataset:
     except ModuleNotFoundError:
         raise
     except Exception as error:  # each of the libraries has errors of its own
-        text = " ".join(str(error).split())[:160]
+        # xarray's own advice, which installation to choose and which argument to give, is none for a user of files.
+        text = " ".join(str(error).split()).split(" Consider explicitly")[0][:160].rstrip(".")
         kind = {".zarr": "zarr"}.get(suffix, "GRIB" if suffix.startswith(".gr") else "netCDF")
         raise InputError(
             f"{path}: cannot be read as {kind}: {text}", "is the file whole, and what its name says?"

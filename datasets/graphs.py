@@ -177,7 +177,7 @@ def _read_json(path: Path) -> list[Graph]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not valid JSON: {error}", "write a list of graphs in node-link form") from None
     if not isinstance(found, list):
-        raise InputError(f"{path}: a JSON {type(found).__name__}, wanted a list of graphs", "put [ ] around one graph")
+        raise InputError(f"{path}: holds no list of graphs", "put [ ] around one graph")
     return [_from_node_link(one, f"{path}: graph {i}") for i, one in enumerate(found)]
 
 
@@ -190,7 +190,10 @@ def _from_node_link(one: Any, name: str) -> Graph:
         links = one["edges"] if "edges" in one else one["links"]
         if len(number) < len(one["nodes"]):
             raise ValueError("two nodes have one id")
-        return Graph.of(len(number), [(number[e["source"]], number[e["target"]]) for e in links])
+        ends = [(edge["source"], edge["target"]) for edge in links]
+        if strange := [end for pair in ends for end in pair if end not in number]:
+            raise ValueError(f"an edge leads to node {strange[0]!r}, which is not there")
+        return Graph.of(len(number), [(number[source], number[target]) for source, target in ends])
     except (AttributeError, TypeError):
         raise InputError(f"{name}: not in node-link form", hint) from None
     except KeyError as error:

@@ -78,7 +78,9 @@ class Records:
         return told + ([f"{self.name}: {more} more rows cannot be read"] if more else [])
 
 
-def open_molecules(source: Any, column: str | None = None, name: str = "molecules", names: bool = False) -> Records:
+def open_molecules(
+    source: Any, column: str | None = None, name: str = "molecules", names: bool = False, empty: bool = False
+) -> Records:
     """The molecules of whatever a user has.
 
     Args:
@@ -86,17 +88,18 @@ def open_molecules(source: Any, column: str | None = None, name: str = "molecule
         column: of a table.
         name: what an error calls a sequence.
         names: keep the SMILES alone: of a million molecules they take a hundredth of the memory.
+        empty: a source without any row is right, as an SDF is of which every attempt failed.
 
     Raises:
         InputError: for a file that cannot be read, or where no row is a molecule.
     """
     if isinstance(source, (str, Path)):
-        return read_molecules(source, column, names)
+        return read_molecules(source, column, names, empty)
     rows = ((i, one if one is not None else "") for i, one in enumerate(source, 1))
-    return _records(name, rows, names)
+    return _records(name, rows, names, empty)
 
 
-def read_molecules(path: str | Path, column: str | None = None, names: bool = False) -> Records:
+def read_molecules(path: str | Path, column: str | None = None, names: bool = False, empty: bool = False) -> Records:
     """The molecules of a file, those that can be read.
 
     `.smi`, `.smiles`, `.txt`: one SMILES a line, what follows a blank is its name. `.csv`, `.tsv`, `.parquet`: a column
@@ -105,14 +108,19 @@ def read_molecules(path: str | Path, column: str | None = None, names: bool = Fa
     Args:
         path: the file.
         column: of a table; by default one of `COLUMNS`.
-        names: see `open_molecules`.
+        names, empty: see `open_molecules`.
 
     Raises:
         InputError: for a file that cannot be read, has no such column, or no molecule at all.
     """
     path, kind = _known(path, READ)
     with _told(path, kind):
-        return _records(str(path), _sdf(path) if kind in SDF else _texts(path, kind, column), names)
+        return _records(str(path), _sdf(path) if kind in SDF else _texts(path, kind, column), names, empty)
+
+
+def has_columns(path: str | Path) -> bool:
+    """Whether a file of this name is a table, whose column of SMILES may be named."""
+    return Path(Path(path).name.lower().removesuffix(".gz")).suffix in (*TABLES, *PARQUET)
 
 
 def first_molecules(path: str | Path, count: int) -> list[Chem.Mol]:
@@ -196,7 +204,9 @@ def _told(path: Path, kind: str) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read as {kind}: {reason}", "is the file whole?") from None
 
 
-def _records(name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]], names: bool) -> Records:
+def _records(
+    name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]], names: bool, empty: bool = False
+) -> Records:
     made = Records(name, [], [])
     blank = 0
     for row, one in rows:
@@ -215,7 +225,7 @@ def _records(name: str, rows: Iterable[tuple[int, str | Chem.Mol | Problem]], na
             made.rows.append(row)
         except ValueError as error:
             made.problems.append(Problem(row, one if isinstance(one, str) else "", str(error)))
-    if not made.rows and not blank:
+    if not made.rows and not blank and (made.problems or not empty):
         first = f": {made.problems[0]}" if made.problems else ""
         raise InputError(f"{name}: holds no molecule{first}", "give SMILES, one a line, a table or an SDF")
     return replace(made, blank=blank)

@@ -29,6 +29,8 @@ class Quantity:
         names: how files call it, in lower case.
         standard_names: the CF standard names that mean it.
         low: its physical lower bound in `units`, or None.
+        usual: least and greatest value in `units` that a field of it can have on Earth, or None: what lies beyond has
+            other units than it says, or an undeclared mark of missing values.
         error: standard deviation of a station's observation (near the surface, or at 850 hPa and below), in `units`.
         aloft: the same at 300 hPa and above; between them it changes with log pressure. By default like `error`.
     """
@@ -40,6 +42,7 @@ class Quantity:
     low: float | None = None
     error: float = 1.0
     aloft: float | None = None
+    usual: tuple[float, float] | None = None
 
     def default_error(self, pressure: npt.ArrayLike) -> np.ndarray:
         """The standard deviation at pressures in hPa (NaN: the surface), in `units`."""
@@ -48,11 +51,14 @@ class Quantity:
         return self.error + (aloft - self.error) * np.clip(height, 0, 1)
 
 
+EARTHLY = (100.0, 400.0)
+"""K, of surface temperatures: degrees Celsius that call themselves kelvin lie below."""
+
 QUANTITIES = (
-    Quantity("t2m", "K", ("t2m", "2t", "tas", "2m_temperature", "t2", "2m_air_temperature"), (), 0, 1.0),
-    Quantity("d2m", "K", ("d2m", "2d", "tdps", "2m_dewpoint_temperature"), ("dew_point_temperature",), 0, 1.5),
+    Quantity("t2m", "K", ("t2m", "2t", "tas", "2m_temperature", "t2", "2m_air_temperature"), (), 0, 1.0, usual=EARTHLY),
+    Quantity("d2m", "K", ("d2m", "2d", "tdps", "2m_dewpoint_temperature"), ("dew_point_temperature",), 0, 1.5, usual=EARTHLY),
     Quantity("t", "K", ("t", "ta", "temperature", "air_temperature", "temp", "temperature_isobaric"), ("air_temperature",), 0, 1.0, 0.7),
-    Quantity("sst", "K", ("sst", "sea_surface_temperature", "tos"), ("sea_surface_temperature",), 0, 0.3),
+    Quantity("sst", "K", ("sst", "sea_surface_temperature", "tos"), ("sea_surface_temperature",), 0, 0.3, usual=EARTHLY),
     Quantity(
         "z", "m2 s-2", ("z", "geopotential", "gph", "zg", "hgt", "geopotential_height", "gh", "geopotential_height_isobaric"),
         ("geopotential", "geopotential_height"), None, 80.0, 250.0,

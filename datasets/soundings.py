@@ -193,7 +193,7 @@ def from_columns(columns: Mapping[str, np.ndarray], name: str) -> Observations:
     found = {ours: columns[lower[n]] for ours, names in ALIASES.items() for n in names[::-1] if n in lower}
     if missing := [c for c in COLUMNS[:3] + COLUMNS[4:6] if c not in found]:
         raise InputError(
-            f"{name}: the column{'s' * (len(missing) > 1)} {', '.join(missing)} is missing; found {', '.join(columns)}",
+            f"{name}: the column{'s' * (len(missing) > 1)} {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing; found {', '.join(columns)}",
             f"wanted {', '.join(COLUMNS)}",
         )
     n = len(found["value"])

@@ -110,10 +110,14 @@ class FineFields(_Fields):
             attributes = self._made.data[name].attrs
             units = str(attributes.get("units", ""))
             report.section(str(attributes.get("long_name", name)))
+            shown = "the coarse field and the analysis"
+            if len(members) > 1:
+                shown = (
+                    f"the coarse field, the mean of {len(members)} members, one of them, and their standard deviation"
+                )
             report.picture(
                 maps(coarse, members, self._made.layout.grid, self._fine.grid, units),
-                f"{name} at the first time: the coarse field, the mean of {len(members)} members, one of them, and their "
-                "standard deviation.",
+                f"{name} at the first time: {shown}.",
             )
             if min(members.shape[-2:]) >= 8:
                 report.picture(
@@ -271,7 +275,7 @@ class CoarseFields(_Fields):
                 f"{left[0]} rows in the north and {left[1]} columns in the east make no whole block and were cut"
             )
         if observations is not None:
-            outputs.check_target(observations, (".csv", ".nc"), overwrite=True)
+            self.further = {outputs.check_target(observations, (".csv", ".nc"), overwrite=True): (".csv", ".nc")}
         self.measures = {"rows": coarse.shape[0], "columns": coarse.shape[1], "observations": 0}
         self._shown: tuple[np.ndarray, np.ndarray] | None = None
         self._seen: list[Observations] = []

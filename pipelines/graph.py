@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ornstein.core.errors import UsageError
+from ornstein.core.errors import ModelError, UsageError
 from ornstein.pipelines import models, runtime
 from ornstein.pipelines.answers import Answer
 from ornstein.pipelines.discrete import Count, ModelSteps, Solver, batch_size, sampler_named
@@ -110,7 +110,15 @@ def choose(name: str | None) -> tuple[models.Model, str]:
         if name in _sets(shipped):
             return shipped.verify(), name
     place, _, chosen = name.rpartition(":") if ":" in name and not Path(name).is_dir() else (name, "", "")
-    found = models.find_model(place, "graph")
+    try:
+        found = models.find_model(place, "graph")
+    except ModelError as error:
+        if Path(place).is_dir() or any(model.name == place for model in models.shipped("graph")):
+            raise
+        known = [one for model in models.shipped("graph") for one in _sets(model)]
+        raise ModelError(
+            str(error), f"known: {', '.join(known)}; or give FOLDER or FOLDER:SET of a checkpoint"
+        ) from None
     sets = _sets(found)
     if chosen in sets:
         return found, chosen

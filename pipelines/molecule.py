@@ -159,8 +159,10 @@ def evaluate(
     from ornstein.domains.molecules.attempts import judge
     from ornstein.domains.molecules.measures import measure
 
-    ours, theirs = open_molecules(result, column, "result"), open_molecules(reference, column, "reference")
-    learned = None if train is None else open_molecules(train, column, "train", names=True)
+    _check_column(column, result, reference, train)
+    ours = open_molecules(result, _column_of(result, column), "result", empty=_tried(result, 0) > 0)
+    theirs = open_molecules(reference, _column_of(reference, column), "reference")
+    learned = None if train is None else open_molecules(train, _column_of(train, column), "train", names=True)
     judged = [judge(molecule) for molecule in ours.molecules]
     good = [attempt for attempt in judged if attempt.valid]
     tried = _tried(result, ours.attempts)
@@ -261,6 +263,19 @@ def _first_valid(made: "list[Attempt]", count: int) -> "list[Attempt]":
         if seen == count:
             return made[: i + 1]
     return made
+
+
+def _check_column(column: str | None, *sources: Any) -> None:
+    """Raises: UsageError for a column where no file is a table."""
+    if column is not None and not any(_column_of(source, column) for source in sources):
+        raise UsageError(f"--column {column} is for tables, and no file is one", "leave it out")
+
+
+def _column_of(source: Any, column: str | None) -> str | None:
+    """The column, for a source that has columns: a reference may be lines of SMILES beside a table."""
+    from ornstein.datasets.molecule_files import has_columns
+
+    return column if isinstance(source, (str, Path)) and has_columns(source) else None
 
 
 def _tried(result: Any, rows: int) -> int:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ornstein.core.errors import UsageError
 from ornstein.pipelines import outputs, runtime
 from ornstein.pipelines.provenance import Provenance, to_json
 
@@ -65,6 +66,8 @@ class Result(ABC):
         target = outputs.check_target(path, self.suffixes, overwrite)
         for place, suffixes in self.further.items():
             outputs.check_target(place, suffixes, overwrite)
+            if place.resolve() == target.resolve():
+                raise UsageError(f"{place} is asked for twice, by two options", "give each output a name of its own")
         start = time.perf_counter()
         with outputs.staged(target, overwrite) as staging:
             self.write(staging)

@@ -20,7 +20,8 @@ class MaskedSampler(Sampler):
 
     def refuse(self, paths: Mapping[str, CategoricalPath]) -> None:
         if not all(isinstance(path, Masked) for path in paths.values()):
-            raise ValueError(f"{self} unmasks positions: its paths are masked ones, not {list(paths.values())}")
+            found = ", ".join(sorted({type(path).__name__.lower() for path in paths.values()}))
+            raise ValueError(f"{type(self).__name__} unmasks positions: its paths are masked ones, not {found}")
         if len({path.schedule for path in paths.values()}) > 1:
             raise ValueError(f"{self} needs one schedule for all tensors, not {list(paths.values())}")
 

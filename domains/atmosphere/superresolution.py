@@ -152,6 +152,7 @@ class Superresolver:
             except (OSError, RuntimeError, KeyError) as error:
                 raise InputError(f"{self.name}: {name} cannot be read: {error}", "is the file whole?") from error
             check_values(here, coarse, self.name)
+            self._check_units(name, coarse)
             numbers = range(times.start, times.stop) if timed else [0]
             fields = []
             for number, values in zip(numbers, coarse):
@@ -341,8 +342,20 @@ class Superresolver:
         try:
             convert(0.0, units, known.units)
         except InputError:  # a unit that we do not know is left alone, and so are its bounds
-            return replace(known, low=None), lambda x: x, lambda x: x
+            return replace(known, low=None, usual=None), lambda x: x, lambda x: x
         return known, lambda x: convert(x, units, known.units), lambda x: convert(x, known.units, units)
+
+    def _check_units(self, name: str, values: np.ndarray) -> None:
+        """Raises: InputError for values that the quantity cannot have in the units that the file names."""
+        known, to_si, _ = self._units(name)
+        if known is None or known.usual is None:
+            return
+        low, high = float(to_si(np.nanmin(values))), float(to_si(np.nanmax(values)))
+        if low < known.usual[0] or high > known.usual[1]:
+            raise InputError(
+                f"{self.name}: {name} from {low:.4g} to {high:.4g} {known.units} is implausible",
+                "correct the attribute units, and mark missing values as NaN or by _FillValue",
+            )
 
     def _error(self, name: str, known: Quantity | None) -> float:
         units = str(self.data[name].attrs.get("units", ""))

@@ -62,7 +62,7 @@ def test_npz_of_concatenated_edges(tmp_path, graphs):
     ("text", "reason"),
     [
         ("", "JSON"), ("{}", "list"), ("[]", "no graph"), ("[3]", "node-link"), ('[{"nodes": []}]', "links"),
-        ('[{"nodes": [{"id": 0}], "edges": [{"source": 0, "target": 1}]}]', "graph 0"),
+        ('[{"nodes": [{"id": 0}], "edges": [{"source": 0, "target": 1}]}]', "graph 0: an edge leads to node 1, which"),
         ('[{"nodes": [{"id": 0}], "edges": [{"source": 0, "target": 0}]}]', "itself"),
         ('[{"nodes": [], "edges": [], "directed": true}]', "directed"),
         ('[{"nodes": [{"id": 0}, {"id": 0}], "edges": []}]', "two nodes"),

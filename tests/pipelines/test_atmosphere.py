@@ -407,3 +407,26 @@ def test_withheld_radiosondes_are_predicted_better_with_the_others_than_without(
     assert errors[0]["observations"] == held.sum() > 50
     assert errors[1]["observation_rmse"] < 0.9 * errors[0]["observation_rmse"]
     assert errors[1]["observation_crps"] < 0.9 * errors[0]["observation_crps"]
+
+
+def test_observations_that_exist_or_are_the_output_itself_are_not_overwritten(tmp_path, ornstein):
+    fine_dataset().to_netcdf(tmp_path / "fine.nc")
+    kept = tmp_path / "kept.csv"
+    kept.write_text("mine")
+    words = ("atmosphere", "simulate", tmp_path / "fine.nc", "-o", tmp_path / "c.nc", "--factor", 4, "--stations", 3)
+    code, _, err = ornstein(*words, "--observations", kept)
+    assert code == 2 and "kept.csv" in err and kept.read_text() == "mine" and not (tmp_path / "c.nc").exists()
+    code, _, err = ornstein(*words, "--observations", tmp_path / "c.nc")
+    assert code == 2 and "twice" in err and not (tmp_path / "c.nc").exists()
+    code, _, _ = ornstein(*words, "--observations", kept, "--overwrite")
+    assert code == 0 and len(open_observations(kept)) == 9
+
+
+def test_celsius_that_calls_itself_kelvin_is_refused_and_celsius_by_its_name_is_not(coarse, model):
+    cold = coarse.copy(deep=True)
+    cold["t2m"] = (coarse["t2m"] - 273.15).assign_attrs(units="K")
+    with pytest.raises(InputError, match=r"t2m from .* K is implausible"):
+        run(cold, model, members=1)
+    cold["t2m"].attrs["units"] = "degC"
+    made = run(cold, model, members=1)["t2m"] + 273.15
+    np.testing.assert_allclose(made, run(coarse, model, members=1)["t2m"], atol=2e-3)  # rounding of float32 near 280

@@ -9,7 +9,7 @@ import torch
 
 from ornstein.core.checkpoints import save_model
 from ornstein.datasets.graphs import as_graphs, read_graphs, write_graphs
-from ornstein.pipelines import graph
+from ornstein.pipelines import graph, models
 
 REAL_DRAW = graph._draw
 
@@ -98,6 +98,12 @@ def test_model_of_several_sets_asks_which(tmp_path, checkpoint, ornstein, set_na
 def test_unknown_model_is_refused(tmp_path, ornstein):
     code, _, err = ornstein("graph", "generate", "-o", tmp_path / "g.json", "--model", tmp_path / "absent")
     assert code == 6 and "absent" in err
+
+
+def test_unknown_set_names_the_sets_of_the_shipped_model(tmp_path, ornstein):
+    shipped = [one for model in models.shipped("graph") for one in model.card["sets"]]
+    code, _, err = ornstein("graph", "generate", "-o", tmp_path / "g.json", "--model", "comunity")
+    assert code == 6 and shipped and all(name in err for name in shipped)
 
 
 def test_evaluation_tells_sets_apart_and_names_the_floor(tmp_path, ornstein):

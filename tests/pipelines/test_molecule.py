@@ -171,6 +171,27 @@ def test_attempts_left_out_of_an_sdf_are_in_its_sidecar(tmp_path, checkpoint):
     assert (found["attempts"], found["valid"]) == (20, made.measures["valid"])
 
 
+def test_sdf_of_which_every_attempt_failed_has_validity_0(tmp_path, ornstein):
+    (tmp_path / "ref.smi").write_text("CCO\n")
+    (tmp_path / "m.sdf").write_text("")
+    code, _, err = ornstein("evaluate", "molecule", tmp_path / "m.sdf", tmp_path / "ref.smi")
+    assert code == 3 and "holds no molecule" in err  # without a sidecar it is any empty file
+    (tmp_path / "m.sdf.json").write_text('{"measures": {"attempts": 4}}')
+    code, out, _ = ornstein("evaluate", "molecule", tmp_path / "m.sdf", tmp_path / "ref.smi", "--json")
+    found = json.loads(out)
+    assert (code, found["attempts"], found["valid"], found["unique"]) == (0, 4, 0, None)
+
+
+def test_column_is_that_of_the_tables_beside_lines_of_smiles(tmp_path, ornstein):
+    (tmp_path / "made.csv").write_text("id,structure\n1,CCO\n2,CCN\n")
+    (tmp_path / "ref.smi").write_text("CCO\n")
+    words = ("--no-fcd", "--column", "structure")
+    code, out, _ = ornstein("evaluate", "molecule", tmp_path / "made.csv", tmp_path / "ref.smi", "--json", *words)
+    assert code == 0 and json.loads(out)["attempts"] == 2
+    code, _, err = ornstein("evaluate", "molecule", tmp_path / "ref.smi", tmp_path / "ref.smi", *words)
+    assert code == 2 and "structure" in err
+
+
 def test_fcd_is_told_with_its_floor(tmp_path):
     pytest.importorskip("fcd")
     some = ["CCO", "CCN", "CCC", "c1ccccc1", "CC(=O)O"]
