@@ -110,10 +110,11 @@ class Observations:
         error: npt.ArrayLike = np.nan,
         station: npt.ArrayLike = "",
         elevation: npt.ArrayLike = np.nan,
+        name: str = "observations",
     ) -> "Observations":
         """From columns, each of length n or one for all; a missing error becomes the table's for the variable and level.
 
-        Values that are NaN are left out.
+        Values that are NaN are left out. `name` is what an error calls them.
 
         Raises:
             InputError: for positions off the globe, unknown variables, errors that are not above 0.
@@ -128,14 +129,14 @@ class Observations:
         pressure, error = column(pressure, np.float64), column(error, np.float64)
         names = column(variable, np.str_)
         if (np.abs(latitude) > 90).any() or (longitude < -180).any() or (longitude > 360).any():
-            raise InputError("observations: latitude or longitude beyond the globe", "latitudes end at 90 degrees")
+            raise InputError(f"{name}: latitude or longitude beyond the globe", "latitudes end at 90 degrees")
         if (error <= 0).any():
-            raise InputError("observations: error is not above 0", "give a standard deviation, or leave it empty")
-        for name in np.unique(names):
-            known = quantity(str(name))
+            raise InputError(f"{name}: error is not above 0", "give a standard deviation, or leave it empty")
+        for kind in np.unique(names):
+            known = quantity(str(kind))
             if known is None:
-                raise InputError(f"observations: variable {name!r} is unknown", "use names like t2m, t, z, u, v, q, r")
-            here = names == name
+                raise InputError(f"{name}: variable {str(kind)!r} is unknown", "use names like t2m, t, z, u, v, q, r")
+            here = names == kind
             error[here] = np.where(np.isnan(error[here]), known.default_error(pressure[here]), error[here])
         made = cls(
             column(time, "datetime64[s]"), latitude, longitude, pressure, names, value, error,
@@ -216,7 +217,7 @@ def from_columns(columns: Mapping[str, np.ndarray], name: str) -> Observations:
     return Observations.make(
         times, _numbers(found["latitude"], "latitude", name), _numbers(found["longitude"], "longitude", name), names,
         value, level, error, np.array([_text(v) for v in found.get("station", np.full(n, ""))]),
-        _numbers(found.get("elevation", np.full(n, np.nan)), "elevation", name),
+        _numbers(found.get("elevation", np.full(n, np.nan)), "elevation", name), name,
     )  # fmt: skip
 
 

@@ -240,6 +240,10 @@ class FineFields(_Fields):
             }
             if not account.used:
                 text = "no observation lies in the fields' places, levels and times, so none was used"
+                if account.doubtful:
+                    text = (
+                        "every observation in the fields' places, levels and times is far from them, so none was used"
+                    )
                 if text not in self.warnings:
                     self.warnings.append(text)
 

@@ -95,7 +95,7 @@ def load_series(source: FieldSource) -> list[Series]:
     """All series of a source.
 
     Raises:
-        InputError: where no file is found, or one has no known quantity.
+        InputError: where no file is found, one has no known quantity, or more times are held out than there are.
     """
     found = sorted(glob.glob(source.path, recursive=True))
     if not found:
@@ -107,7 +107,14 @@ def load_series(source: FieldSource) -> list[Series]:
                 parts.setdefault((one.variable, one.name, one.grid.shape), []).append(one)
     if not parts:
         raise InputError(f"data.path {source.path}: holds no known quantity", "name the variables as ECMWF or CF do")
-    return [_joined(ones, source.hold_out) for ones in parts.values()]
+    joined = [_joined(ones, source.hold_out) for ones in parts.values()]
+    for one in joined:
+        if one.trained < 0:
+            raise InputError(
+                f"data.path {source.path}: {len(one.values)} times of {one.variable}, hold_out {one.held_out}",
+                "lower hold_out; it counts the times that stride leaves",
+            )
+    return joined
 
 
 def load_terrain(path: str, coarsen: int = 1) -> tuple[Grid, np.ndarray]:

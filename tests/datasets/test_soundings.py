@@ -161,7 +161,7 @@ def test_units_and_default_errors():
         ("value", "warm", "no number"),
         ("variable", "mood", "unknown"),
         ("units", "furlong", "unknown"),
-        ("latitude", "95", "globe"),
+        ("latitude", "95", r"\.csv: latitude or longitude beyond the globe"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_named(column, value, match):

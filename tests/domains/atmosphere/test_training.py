@@ -57,6 +57,8 @@ def test_series_are_in_si_units_and_our_order(archive):
         np.testing.assert_allclose(u10.values, data["u10"].values[:, ::-1], rtol=1e-6)
     with pytest.raises(InputError, match="no such file"):
         load_series(FieldSource("nowhere/*.nc"))
+    with pytest.raises(InputError, match="hold_out 10000"):
+        load_series(FieldSource(archive, hold_out=10000))
 
 
 def test_patches_are_of_unit_size_and_the_same_for_a_step(archive, tmp_path):
