@@ -99,7 +99,7 @@ def superresolve(
         coarse_error: standard deviation of the input's values in its units; none takes them as exact
         climatology: expected fine fields, over hour or month where the file has them, in the input's units and names
         static: orography, as geopotential or height, on any grid
-        keep: all members, or their mean and deviation
+        keep: all members, or mean,std: their mean and deviation alone
         members_as: the dimension number, or files of their own beside the mean
         method: diffusion is the model; optimal interpolation is the same without its network; two interpolations
         solver: auto takes the core's own

@@ -125,6 +125,8 @@ def _against_coarse(
     theirs = Layout.of(coarse, "the input")
     if name not in coarse.data_vars:
         return {}
+    if theirs.grid.shape[0] >= layout.grid.shape[0] and theirs.grid.shape[1] >= layout.grid.shape[1]:
+        raise InputError("--input is as fine as the result", "give the coarse fields that the result was made from")
     values = theirs.take(coarse[name]).reshape(-1, *theirs.grid.shape)
     if len(values) != len(truth):
         return {}

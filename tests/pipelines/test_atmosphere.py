@@ -430,3 +430,9 @@ def test_celsius_that_calls_itself_kelvin_is_refused_and_celsius_by_its_name_is_
     cold["t2m"].attrs["units"] = "degC"
     made = run(cold, model, members=1)["t2m"] + 273.15
     np.testing.assert_allclose(made, run(coarse, model, members=1)["t2m"], atol=2e-3)  # rounding of float32 near 280
+
+
+def test_measures_beside_an_input_that_is_not_coarse_are_refused():
+    fine = fine_dataset()
+    with pytest.raises(InputError, match="--input is as fine"):
+        atmosphere.evaluate(fine, fine, input=fine)
