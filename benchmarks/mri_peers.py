@@ -142,7 +142,9 @@ def available() -> tuple[list[Peer], list[str]]:
     if shutil.which("bart"):
         found += [
             Peer(
-                "BART L1-wavelet", (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016), _bart_pics("W", "-i", str(ITERATIONS))
+                "BART L1-wavelet",
+                (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016),
+                _bart_pics("W", "-i", str(ITERATIONS)),
             ),
             Peer("BART TV", (0.0005, 0.001, 0.002, 0.004, 0.008), _bart_pics("T", "-i", str(BART_ADMM), "-u", "0.1")),
         ]
