@@ -7,17 +7,17 @@ from ornstein.core.grids import Grid, Karras, LogOnePlus
 from ornstein.core.solvers.exponential import Exponential
 
 LEARNED = Exponential(3, "noise", corrector=False), Karras(rho=7.5)
-"""For a network, whose answers at high noise would be carried too far by polynomials in the angle, or by a corrector. Of all
-orders, predictions, weights and grids it was the best or close to it on the MRI prior at 5 to 20 steps."""
+"""For a network, whose answers at high noise would be carried too far by polynomials in the angle, or by a corrector; docs/solvers.md
+says what it was chosen on, and how far it reaches."""
 
 
 def auto(steps: int, scale: float = 1.0, teleported: bool = False, learned: bool = False) -> tuple[Exponential, Grid]:
     """The solver and the grid for so many steps.
 
-    For exact denoisers and Gaussians x0_hat is interpolated in the angle atan(sigma / c), with a corrector, on a grid that spends the more of its steps at
-    low noise the fewer they are. The constants were fitted on three exact targets whose deviation is about 1
-    (benchmarks/solvers.py): the largest ratio of our error to that of azula's zEAB3, over the targets, was made small at
-    5, 10 and 20 steps.
+    For exact denoisers and Gaussians x0_hat is interpolated in the angle atan(sigma / c), with a corrector, on a grid that
+    spends the more of its steps at low noise the fewer they are. The constants were fitted on three exact targets whose
+    deviation is about 1 (benchmarks/solvers.py): the largest ratio of our error to that of azula's zEAB3, over the targets,
+    was made small at 5, 10 and 20 steps.
 
     Args:
         steps: at least 1.
