@@ -1,6 +1,8 @@
 """A copy of the workflow, as `ornstein workflow init` makes it, and Snakemake in a process of its own."""
 
+import csv
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ import pytest
 import yaml
 
 pytest.importorskip("snakemake", reason="needs Snakemake, which the group `dev` brings")
+
+LOCAL = ("--cores", "1", "--workflow-profile", "profiles/local")
 
 
 class Study:
@@ -48,11 +52,75 @@ class Study:
             timeout=timeout,
         )
 
+    def plan(self, *words: str) -> list[list[str]]:
+        """The commands that a dry run announces, each as its words."""
+        done = self.snakemake("--dry-run", "--printshellcmds", *words)
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Shell command: ")]
+        commands = [line.removeprefix("Shell command: ") for line in lines]
+        return [shlex.split(command) for command in commands if command != "None"]
+
+    def refusal(self) -> str:
+        """What a run says that is refused before anything runs."""
+        done = self.snakemake("--cores", "1")
+        assert done.returncode != 0 and not (self.folder / "results").exists()
+        return done.stdout + done.stderr
+
+    def run(self, timeout: float = 600) -> Path:
+        """Runs everything; the folder of the results."""
+        done = self.snakemake(*LOCAL, timeout=timeout)
+        assert done.returncode == 0, done.stderr
+        return self.folder / "results"
+
+    def table(self) -> list[dict[str, str]]:
+        """The rows of measures.tsv."""
+        with open(self.folder / "results" / "measures.tsv", newline="") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+
+    def assert_done(self) -> None:
+        """A further run finds nothing to do."""
+        again = self.snakemake(*LOCAL)
+        assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
 
 @pytest.fixture
-def study(tmp_path, request):
-    """A copy of the workflow of the domain after which the test file is called."""
-    from ornstein.pipelines import workflow
+def workflow(request) -> str:
+    """The workflow after which the test file is called; a test about all of them parametrizes it."""
+    return request.path.stem.removeprefix("test_")
 
-    workflow.init(request.path.stem.removeprefix("test_"), str(tmp_path / "study"))
+
+@pytest.fixture
+def source(repository, workflow) -> Path:
+    """The workflow in the checkout."""
+    return repository / "workflows" / workflow
+
+
+@pytest.fixture
+def schema(source):
+    """`schema(name)`: the workflow's schema of `config` or `samples`."""
+    return lambda name: yaml.safe_load((source / "workflow" / "schemas" / f"{name}.schema.yaml").read_text())
+
+
+@pytest.fixture
+def problems(schema):
+    """`problems(name, value)`: what the schema of that name finds wrong in a value."""
+    from jsonschema import Draft202012Validator  # comes with Snakemake
+
+    return lambda name, value: list(Draft202012Validator(schema(name)).iter_errors(value))
+
+
+@pytest.fixture(
+    params=["k;y", "$(y)", "`y`", "a|b", "a&b", "{sample}", "{name}", "*.h5", "-o", "a\nb", "a'b", 'a"b', "a\\b"]
+)
+def hostile(request) -> str:
+    """A path that a shell, Snakemake or the command line would read as something else."""
+    return request.param
+
+
+@pytest.fixture
+def study(tmp_path, workflow) -> Study:
+    """A copy of the workflow."""
+    from ornstein.pipelines.workflow import init
+
+    init(workflow, str(tmp_path / "study"))
     return Study(tmp_path / "study")
