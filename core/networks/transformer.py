@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ornstein.core.networks.attention import attention
 from ornstein.core.networks.embedding import NoiseEmbedding
 from ornstein.core.networks.patches import crop, fold, pad, unfold
 
@@ -82,7 +83,7 @@ class TransformerBlock(nn.Module):
         q, k = self.query_norm(q.float()), self.key_norm(k.float())  # bfloat16 angles would blur the positions
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
-        h = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=allowed)
+        h = attention(q, k, v, allowed)
         return self.out(h.transpose(1, 2).flatten(2))
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ornstein.core.networks.attention import attention
 from ornstein.core.networks.embedding import NoiseEmbedding
 from ornstein.core.networks.patches import crop, fold, pad, unfold
 
@@ -54,7 +55,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(self.norm(x)).flatten(2)
         q, k, v = qkv.reshape(len(x), 3, self.heads, -1, qkv.shape[-1]).transpose(-1, -2).unbind(1)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(x.shape)
+        h = attention(q, k, v).transpose(-1, -2).reshape(x.shape)
         return x + self.out(h)
 
 
