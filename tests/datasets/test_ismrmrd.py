@@ -1,121 +1,18 @@
 """ISMRMRD files written by the `ismrmrd` library, line by line, as a scanner's converter does."""
 
-from dataclasses import dataclass, field
-
 import h5py
 import ismrmrd
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ismrmrd_scanner import CLOSE, COILS, PHASE, READOUT, Scanner, oversampled, values
 
 from ornstein.core.errors import InputError
-from ornstein.datasets import hdf5_check
 from ornstein.datasets.fourier import to_image, to_kspace
 from ornstein.datasets.kspace import open_kspace, read_kspace
 
-COILS, READOUT, PHASE = 3, 12, 10
-
-
-@pytest.fixture(scope="module", autouse=True)
-def trusted():
-    """The files here are sound: no child process looks at each (test_hdf5_check.py tests that)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hdf5_check, "check", lambda *_: None)
-        yield
-
-
-def values(*shape, seed=0):
-    generator = np.random.default_rng(seed)
-    return (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.complex64)
-
-
-@dataclass
-class Scanner:
-    """A scan that is written line by line; `kspace` is (partitions or slices, coils, readout, phase)."""
-
-    path: object
-    encoded: tuple = (2 * READOUT, PHASE, 1)
-    recon: tuple = (READOUT, PHASE, 1)
-    fov: tuple = (480.0, 200.0, 5.0)
-    recon_fov: tuple = (240.0, 200.0, 5.0)
-    trajectory: str = "cartesian"
-    center: tuple = (PHASE // 2, 0)
-    bandwidth: float | None = None
-    defaults: dict = field(
-        default_factory=lambda: {
-            "read_dir": (1, 0, 0),
-            "phase_dir": (0, 1, 0),
-            "slice_dir": (0, 0, 1),
-            "sample_time_us": 5.0,
-        }
-    )
-
-    def __enter__(self):
-        xsd = ismrmrd.xsd
-        spaces = [
-            xsd.encodingSpaceType(
-                matrixSize=xsd.matrixSizeType(x=m[0], y=m[1], z=m[2]),
-                fieldOfView_mm=xsd.fieldOfViewMm(x=f[0], y=f[1], z=f[2]),
-            )
-            for m, f in ((self.encoded, self.fov), (self.recon, self.recon_fov))
-        ]
-        limits = xsd.encodingLimitsType(
-            kspace_encoding_step_1=xsd.limitType(minimum=0, maximum=self.encoded[1] - 1, center=self.center[0]),
-            kspace_encoding_step_2=xsd.limitType(minimum=0, maximum=self.encoded[2] - 1, center=self.center[1]),
-        )
-        encoding = xsd.encodingType(
-            encodedSpace=spaces[0],
-            reconSpace=spaces[1],
-            encodingLimits=limits,
-            trajectory=xsd.trajectoryType(self.trajectory),
-        )
-        system = (
-            xsd.acquisitionSystemInformationType(relativeReceiverNoiseBandwidth=self.bandwidth)
-            if self.bandwidth
-            else None
-        )
-        header = xsd.ismrmrdHeader(
-            experimentalConditions=xsd.experimentalConditionsType(H1resonanceFrequency_Hz=123000000),
-            encoding=[encoding],
-            acquisitionSystemInformation=system,
-        )
-        self.file = ismrmrd.Dataset(str(self.path), "dataset")
-        self.file.write_xml_header(
-            header.toXML("utf-8").encode() if hasattr(header, "toXML") else ismrmrd.xsd.ToXML(header).encode()
-        )
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def line(self, data, flags=(), trajectory=None, step=0, partition=0, slice=0, average=0, **head):
-        """One readout line (coils, samples)."""
-        head = {**self.defaults, "center_sample": data.shape[1] // 2, **head}
-        counters = {name: head.pop(name) for name in ("repetition", "contrast", "set", "phase") if name in head}
-        acquisition = ismrmrd.Acquisition.from_array(np.ascontiguousarray(data, np.complex64), trajectory, **head)
-        acquisition.idx.kspace_encode_step_1, acquisition.idx.kspace_encode_step_2 = step, partition
-        acquisition.idx.slice, acquisition.idx.average = slice, average
-        for name, value in counters.items():
-            setattr(acquisition.idx, name, value)
-        for flag in flags:
-            acquisition.set_flag(getattr(ismrmrd, f"ACQ_{flag}"))
-        self.file.append_acquisition(acquisition)
-
-    def image(self, kspace, steps=range(PHASE), **head):
-        """All lines of slices (slices, coils, readout, phase)."""
-        for number, plane in enumerate(kspace):
-            for step in steps:
-                self.line(plane[:, :, step], step=step, slice=number, **{"position": (0, 0, 5 * number), **head})
-
-
-def oversampled(slices=1, seed=0):
-    """k-space with twofold readout oversampling, and the images of the middle half of it."""
-    image = values(slices, COILS, 2 * READOUT, PHASE, seed=seed)
-    return to_kspace(image), image[:, :, READOUT // 2 : READOUT // 2 + READOUT]
-
-
-CLOSE = {"atol": 2e-5}  # float32 rounding in the transforms of values of about 1
+pytestmark = pytest.mark.usefixtures("trusted")
 
 
 def test_lines_become_slices_without_their_oversampling(tmp_path):
@@ -299,121 +196,6 @@ def test_of_several_repetitions_the_first_is_read_and_the_user_is_told(tmp_path)
     read = read_kspace(tmp_path / "a.h5")
     assert np.allclose(to_image(read.data), image, **CLOSE)
     assert any("2 values of idx.repetition" in w for w in read.warnings)
-
-
-def test_volumes_are_transformed_along_the_readout(tmp_path):
-    partitions = 6
-    image = values(COILS, 2 * READOUT, PHASE, partitions)
-    kspace = to_kspace(image, (1, 2, 3))
-    with Scanner(
-        tmp_path / "a.h5",
-        (2 * READOUT, PHASE, partitions),
-        (READOUT, PHASE, partitions),
-        (480.0, 200.0, 60.0),
-        (240.0, 200.0, 60.0),
-        center=(5, 3),
-    ) as scanner:
-        for step in range(PHASE):
-            for partition in range(partitions):
-                if (step + partition) % 3:
-                    continue
-                scanner.line(kspace[:, :, step, partition], step=step, partition=partition, position=(1, 2, 3))
-        for step in range(3, 7):
-            for partition in range(2, 5):
-                scanner.line(kspace[:, :, step, partition], ["IS_PARALLEL_CALIBRATION"], step=step, partition=partition)
-    read = read_kspace(tmp_path / "a.h5")
-    expected = to_kspace(image[:, READOUT // 2 : READOUT // 2 + READOUT].transpose(1, 0, 2, 3))
-    mask = (np.add.outer(np.arange(PHASE), np.arange(partitions)) % 3) == 0
-    assert read.data.shape == (READOUT, COILS, PHASE, partitions)
-    assert np.array_equal(read.mask, mask)
-    assert np.allclose(read.data, expected * mask, **CLOSE)
-    assert np.allclose(read.calibration, expected[:, :, 3:7, 2:5], **CLOSE)
-    assert read.axes == (0, 1, 2)
-    # 20 mm, 20 mm and 10 mm a voxel; the slab's middle voxel lies at the position, LPS to RAS.
-    assert np.allclose(read.affine[:3, :3], np.diag([-20, -20, 10]))
-    assert np.allclose(read.affine @ [READOUT // 2, PHASE // 2, partitions // 2, 1], [-1, -2, 3, 1])
-
-
-@given(st.integers(0, 1000), st.integers(1, 4), st.booleans())
-def test_affine_follows_position_and_direction_cosines(tmp_path_factory, seed, slices, backwards):
-    """Any oblique slices: the voxel at N // 2 of each slice lies where ISMRMRD says, with LPS turned to RAS."""
-    generator = np.random.default_rng(seed)
-    turn, _ = np.linalg.qr(generator.normal(size=(3, 3)))
-    turn *= np.linalg.det(turn)
-    directions = {name: tuple(turn[:, i]) for i, name in enumerate(("read_dir", "phase_dir", "slice_dir"))}
-    first = generator.uniform(-50, 50, 3)
-    gap = -7.0 if backwards else 7.0
-    positions = [first + gap * i * turn[:, 2] for i in range(slices)]
-    kspace, _ = oversampled(slices)
-    path = tmp_path_factory.mktemp("mrd") / "a.h5"
-    with Scanner(path) as scanner:
-        for i, place in enumerate(positions):
-            for step in range(PHASE):
-                scanner.line(kspace[i, :, :, step], step=step, slice=i, position=tuple(place), **directions)
-    read = read_kspace(path)
-    ras = np.array([-1, -1, 1])
-    for i, place in enumerate(positions):
-        voxel = [READOUT // 2, PHASE // 2, i, 1]
-        assert np.allclose((read.affine @ voxel)[:3], ras * place, atol=1e-3)  # float32 in the file
-    assert np.allclose(read.affine[:3, 0], 20 * ras * turn[:, 0], atol=1e-4)  # 240 mm / 12
-    assert np.allclose(read.affine[:3, 1], 20 * ras * turn[:, 1], atol=1e-4)  # 200 mm / 10
-    assert (read.header["qform_code"], read.header["sform_code"], read.header["xyzt_units"]) == (1, 1, 2)
-
-
-def test_interleaved_slices_are_put_in_their_place(tmp_path):
-    kspace, image = oversampled(4)
-    heights = [0, 10, 5, 15]
-    with Scanner(tmp_path / "a.h5") as scanner:
-        for i, z in enumerate(heights):
-            for step in range(PHASE):
-                scanner.line(kspace[i, :, :, step], step=step, slice=i, position=(0, 0, z))
-    read = read_kspace(tmp_path / "a.h5")
-    assert np.allclose(to_image(read.data), image[np.argsort(heights)], **CLOSE)
-    assert read.affine[2, 2] == pytest.approx(5)
-
-
-def test_uneven_slices_are_told(tmp_path):
-    kspace, _ = oversampled(3)
-    with Scanner(tmp_path / "a.h5") as scanner:
-        for i, z in enumerate((0, 5, 12)):
-            for step in range(PHASE):
-                scanner.line(kspace[i, :, :, step], step=step, slice=i, position=(0, 0, z))
-    assert any("even spacing" in w for w in read_kspace(tmp_path / "a.h5").warnings)
-
-
-@pytest.mark.parametrize("units", ["cycles a voxel", "1/FOV"])
-def test_spokes_with_a_trajectory_are_read(tmp_path, units):
-    n, spokes, samples = 16, 5, 32
-    angles = np.arange(spokes) * 1.94
-    along = (np.arange(samples) - samples // 2) / samples
-    cycles = along[None, :, None] * np.stack([np.cos(angles), np.sin(angles)], -1)[:, None]
-    stored = (cycles if units == "cycles a voxel" else cycles * n).astype(np.float32)
-    data = values(2, COILS, spokes, samples)
-    with Scanner(
-        tmp_path / "a.h5", (n, n, 1), (n, n, 1), (240.0, 240.0, 5.0), trajectory="radial", recon_fov=(240.0, 240.0, 5.0)
-    ) as scanner:
-        for number in range(2):
-            for spoke in range(spokes):
-                scanner.line(
-                    data[number, :, spoke],
-                    trajectory=stored[spoke],
-                    step=spoke,
-                    slice=number,
-                    position=(0, 0, 5 * number),
-                )
-    read = read_kspace(tmp_path / "a.h5")
-    assert np.array_equal(read.data, data) and read.mask is None and read.shape == (n, n)
-    assert np.allclose(read.trajectory, cycles * n, atol=1e-5)
-    assert np.allclose(np.abs(np.diag(read.affine)), [15, 15, 5, 1])
-
-
-@pytest.mark.parametrize("trajectory", ["epi", "radial", "spiral", "goldenangle"])
-def test_trajectories_that_cannot_be_read_are_refused_by_name(tmp_path, trajectory):
-    kspace, _ = oversampled()
-    with Scanner(tmp_path / "a.h5", trajectory=trajectory) as scanner:
-        scanner.image(kspace)
-    with pytest.raises(InputError, match=rf"(?i)a\.h5.*{trajectory}"):
-        read_kspace(tmp_path / "a.h5")
 
 
 def refused(path, words):

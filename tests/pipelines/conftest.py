@@ -1,4 +1,4 @@
-"""The tiny domain, put where the command line looks for domains."""
+"""The tiny domain, put where the command line looks for domains, and made-up weather, importable as `toy_weather`."""
 
 import importlib.util
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
 TINY = Path(__file__).with_name("tiny.py")
 LAUNCH = """
 import importlib.util, sys
@@ -71,3 +72,23 @@ def numbers(tmp_path):
     file = tmp_path / "a.num"
     file.write_text("[1, 2]")
     return file
+
+
+@pytest.fixture(scope="module")
+def weather_model(tmp_path_factory):
+    """The folder of a model of made-up weather."""
+    import toy_weather
+
+    folder = tmp_path_factory.mktemp("model")
+    toy_weather.save_model(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    """Made-up weather at a quarter of its resolution."""
+    import toy_weather
+
+    from ornstein.pipelines import atmosphere
+
+    return atmosphere.simulate(toy_weather.fine_dataset(), factor=4).dataset
