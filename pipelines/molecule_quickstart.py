@@ -70,18 +70,17 @@ def independent(model: "Model", count: int, seed: int) -> "list[Attempt]":
     from ornstein.core.noise import KeyedUniform
     from ornstein.core.pairs import node_mask, pair_mask, unpack
     from ornstein.datasets.molecules import assemble_batch
-    from ornstein.domains.molecules.attempts import judge, judge_text
+    from ornstein.domains.molecules.attempts import judge, judge_words
     from ornstein.domains.molecules.score import ScoreModel
     from ornstein.domains.molecules.strings import StringModel
 
-    law = (model.lengths if isinstance(model, StringModel) else model.sizes).double().cumsum(0)
+    law = (model.sizes.sum(1) if isinstance(model, StringModel) else model.sizes).double().cumsum(0)
     uniform = KeyedUniform(seed, range(count))
     sizes = torch.searchsorted(law / law[-1], uniform(0, (count, 1))[:, 0], right=True)
     mask = node_mask(sizes, int(sizes.max()))
     if isinstance(model, StringModel):
-        drawn = (uniform(1, tuple(mask.shape)) * len(model.vocabulary)).long().tolist()
-        texts = ["".join(model.vocabulary[i] for i in row[:n]) for row, n in zip(drawn, sizes.tolist())]
-        return [judge_text(text) for text in texts]
+        drawn = (uniform(1, tuple(mask.shape)) * len(model.pieces)).long().tolist()
+        return [judge_words(model.pieces.read(row[:n])) for row, n in zip(drawn, sizes.tolist())]
     classes = {"nodes": len(model.vocabulary.atoms), "edges": len(model.vocabulary.bonds)}
     places = {}
     for stream, (name, present) in enumerate((("nodes", mask), ("edges", pair_mask(mask)))):

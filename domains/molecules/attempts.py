@@ -7,6 +7,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 
 from ornstein.datasets.molecules import canonical, parse, why_invalid
+from ornstein.domains.molecules.fragments import joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,14 @@ def judge_text(smiles: str) -> Attempt:
         return judge(parse(smiles))
     except ValueError as error:
         return Attempt(Chem.Mol(), "", f"{error} ({smiles[:60]})", False)
+
+
+def judge_words(words: Sequence[str]) -> Attempt:
+    """The attempt that a string of fragments is, which may fit together or not."""
+    try:
+        return judge_text(joined(words))
+    except ValueError as error:
+        return Attempt(Chem.Mol(), "", str(error), False)
 
 
 def refuse(attempt: Attempt, reason: str) -> Attempt:

@@ -23,7 +23,7 @@ from ornstein.domains.molecules.generation import load_generator
 from ornstein.domains.molecules.parts import UNKNOWN, hold
 from ornstein.domains.molecules.score import ScoreModel, load_score_model
 from ornstein.domains.molecules.score import generate as score_generate
-from ornstein.domains.molecules.string_design import atoms_of, draw_strings, hold_tokens
+from ornstein.domains.molecules.string_design import atoms_of, check_strings, draw_strings
 from ornstein.domains.molecules.strings import StringModel, load_strings
 from ornstein.domains.molecules.wishes import Wish, pursue, with_parts
 
@@ -59,8 +59,8 @@ def vocabulary_of(model: Model) -> Vocabulary:
 
 
 def largest(model: Model) -> int:
-    """The most places of a molecule in memory: its atoms, or tokens of its string."""
-    return len(model.lengths if isinstance(model, StringModel) else model.sizes)
+    """The most places of a molecule in memory: its atoms, or pieces of its string."""
+    return len(model.sizes)
 
 
 def load(folder: Path, device: str | torch.device = "cpu") -> Model:
@@ -97,17 +97,7 @@ def how(default: Sampler, default_steps: int, sampler: Sampler | None, steps: in
 def check(model: Model, wish: Wish) -> None:
     """Raises: UsageError where a model cannot meet a wish, InputError where it does not know a part."""
     if isinstance(model, StringModel):
-        longest = int(torch.nonzero(model.lengths)[-1])
-        fewest = sum(part.atoms for part in wish.parts) + bool(wish.parts)  # something grows on them
-        fewest = max(fewest, wish.atoms[0] if wish.atoms else 0)
-        most = min(longest, wish.atoms[1] if wish.atoms else longest)
-        if fewest > most:
-            raise UsageError(
-                f"what is asked for has {fewest} heavy atoms or more, and {most} is the most",
-                "ask for a smaller part or more atoms, or choose another model",
-            )
-        if wish.parts:
-            hold_tokens(model, wish)
+        check_strings(model, wish)
         return
     if isinstance(model, ScoreModel) and (wish.parts or wish.objective):
         raise UsageError(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,7 @@ def pursue(
     seed: int,
     items: Sequence[int],
     known: States | None,
+    **conditions: Any,
 ) -> dict[str, Tensor]:
     """Samples that pursue the goals of a wish, `wish.rounds` times; each item keeps the best of its rounds."""
     best: dict[str, Tensor] = {}
@@ -62,7 +64,7 @@ def pursue(
         x = sample_valued(
             denoiser, masks, value, sampler, steps=steps, seed=key(seed, number) if number else seed, items=items,
             known=known, candidates=wish.candidates, alpha=wish.alpha, span=GUIDED,
-            begun=(best, MIDDLE) if number else None,
+            begun=(best, MIDDLE) if number else None, **conditions,
         )  # fmt: skip
         if wish.rounds == 1:
             return x

@@ -36,12 +36,12 @@ def folders(tmp_path_factory):
     save_model(
         root / "score", score.build(SMALL, 3).network.state_dict(), common | {"path": "gaussian", "sampler": {}}
     )  # fmt: skip
-    architecture, tokens = {"width": 24, "depth": 1, "heads": 2}, ["C", "N", "O"]
-    card = {"domain": "molecule", "representation": "strings", "architecture": architecture, "tokens": tokens,
-            "frequencies": [0.6, 0.3, 0.1]}  # fmt: skip
-    save_model(
-        root / "strings", strings.build(architecture, [0.6, 0.3, 0.1]).network.state_dict(), card | {"lengths": SIZES}
-    )  # fmt: skip
+    architecture, words = {"width": 24, "depth": 1, "heads": 2}, ["*C", "*N", "*O", "*C*"]
+    card = {"domain": "molecule", "representation": "strings", "architecture": architecture,
+            "pieces": {"words": words, "merges": []}, "frequencies": [0.4, 0.2, 0.1, 0.3]}  # fmt: skip
+    sizes = torch.diag(torch.tensor(SIZES)).tolist()
+    network = strings.build(architecture, card["frequencies"]).network
+    save_model(root / "strings", network.state_dict(), card | {"sizes": sizes})
     return root
 
 

@@ -1,4 +1,4 @@
-"""Molecules of a model of SMILES with what is asked of them, on a stand-in that writes chains of C, N and O."""
+"""Molecules of a model of strings with what is asked of them, on a stand-in that writes chains of C, N and O."""
 
 from dataclasses import replace
 
@@ -11,41 +11,66 @@ from ornstein.core.discrete.paths import Masked
 from ornstein.core.discrete.samplers import Ancestral, FirstHitting
 from ornstein.core.errors import InputError, UsageError
 from ornstein.domains.molecules.design import check, draw, how, largest, vocabulary_of
+from ornstein.domains.molecules.fragments import STAR, joined
 from ornstein.domains.molecules.objectives import Goal, Objective
 from ornstein.domains.molecules.parts import read_part
+from ornstein.domains.molecules.pieces import Pieces
 from ornstein.domains.molecules.string_design import template
 from ornstein.domains.molecules.strings import StringModel
 from ornstein.domains.molecules.wishes import Wish
 
-TOKENS = ("C", "N", "O", "c", "n", "1", "2", "(", ")", "=", "[nH]")
+ENDS, LINKS = ("*F", "*Cl", "*Br"), ("*S*", "*[Se]*", "*N*")
+WORDS = (
+    *ENDS,
+    *LINKS,
+    "*C*",
+    "*O",
+    "*N",
+    "*C(*)*",
+    "*C(*)=O",
+    "c1ccncc1",
+    "c1ccccc1",
+    "C1CCNCC1",
+    *(f"@{n}" for n in range(6)),
+)
+PIECES = Pieces(WORDS, ((11, 15),))
+SHARES = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
 
 
-class Letters(CategoricalDenoiser):
-    """C, N and O with .7, .2 and .1 wherever nothing is held."""
+class Chains(CategoricalDenoiser):
+    """Chains of `LINKS` that end in `ENDS`, wherever nothing is held: the two are in no part."""
 
     def __init__(self):
-        super().__init__({"tokens": Masked(len(TOKENS))})
+        super().__init__({"tokens": Masked(len(PIECES))})
 
     def forward(self, x, t, masks, **conditions):
-        law = torch.full((len(TOKENS),), 1e-30, dtype=torch.float64)
-        law[:3] = torch.tensor([0.7, 0.2, 0.1])
-        path = self.paths["tokens"]
-        return {"tokens": law.log() + path.evidence(x["tokens"], t)}
+        tokens, mask = x["tokens"], masks["tokens"]
+        place = torch.arange(tokens.shape[1])
+        held = (tokens >= 6) & (tokens < len(PIECES)) & mask
+        last = place == mask.sum(1, keepdim=True) - 1
+        before_held = torch.cat([held[:, 1:], torch.zeros_like(last[:, :1])], 1)
+        begins = ~held.cumsum(1).bool()  # a chain at the beginning has its end there, and a part hangs on it
+        ends = (place == 0) | last | (before_held & ~begins)
+        law = torch.full((*tokens.shape, len(PIECES)), 1e-30, dtype=torch.float64)
+        law[..., :3] = torch.where(ends[..., None], SHARES, law[..., :3])
+        law[..., 3:6] = torch.where(ends[..., None], law[..., 3:6], SHARES)
+        return {"tokens": law.log() + self.paths["tokens"].evidence(tokens, t)}
 
 
 @pytest.fixture(scope="module")
 def model():
-    lengths = torch.zeros(31, dtype=torch.float64)
-    lengths[8:31] = 1 / 23
-    return StringModel(Letters(), TOKENS, lengths, {})
+    sizes = torch.zeros(31, 32, dtype=torch.float64)
+    for n in range(8, 31):
+        sizes[n, n] = sizes[n, n - 1] = 1 / 46
+    return StringModel(Chains(), PIECES, sizes, {})
 
 
 def asked(model, *parts, **more):
     return Wish(parts=[read_part(smiles, vocabulary_of(model), "--scaffold") for smiles in parts], **more)
 
 
-def test_atoms_of_the_tokens_are_known(model):
-    assert set(vocabulary_of(model).atoms) == {("C", 0), ("N", 0), ("O", 0)}
+def test_atoms_of_the_fragments_are_known(model):
+    assert {symbol for symbol, _ in vocabulary_of(model).atoms} == {"C", "N", "O", "F", "Cl", "Br", "S", "Se"}
     assert largest(model) == 31
 
 
@@ -62,22 +87,32 @@ def test_parts_are_in_every_valid_molecule_and_most_are_valid(model, parts):
 
 def test_templates_differ_and_are_the_same_for_a_seed(model):
     wish = asked(model, "C1CCNCC1")
-    made = {"".join(template(wish, seed)) for seed in range(20)}
+    made = {template(wish, seed) for seed in range(20)}
     assert len(made) > 5 and template(wish, 3) == template(wish, 3)
-    for text in made:
-        assert 1 <= text.count("*") <= 2 and Chem.MolFromSmiles(text).HasSubstructMatch(Chem.MolFromSmiles("C1CCNCC1"))
+    assert all(1 <= one.openings <= 2 and "C1CCNCC1" in one.words and one.atoms == 6 for one in made)
 
 
-def test_pieces_hang_on_one_opening(model):
+def test_pieces_are_joined_by_carbons_that_are_open(model):
     wish = asked(model, "*CO.*c1ccccc1")
     for seed in range(5):
-        whole = Chem.MolFromSmiles("".join(template(wish, seed)))
-        (star,) = (atom for atom in whole.GetAtoms() if atom.GetAtomicNum() == 0)
-        assert star.GetDegree() == 2 and len(Chem.GetMolFrags(whole)) == 1
+        made = template(wish, seed)
+        assert made.openings == 1 and "*C(*)*" in made.words and made.atoms == 10
+        whole = Chem.MolFromSmiles(joined([word if word != STAR else "*Br" for word in made.words]))
+        assert Chem.MolToSmiles(whole) in ("OCCC(Br)c1ccccc1", "OCC(Br)Cc1ccccc1")
+
+
+def test_a_part_grows_at_its_stars_alone_and_need_not_be_a_word_of_the_model(model):
+    for part, ring in (("*c1ccncc1", "c1ccncc1"), ("*c1ccoc1", "c1ccoc1")):
+        attempts = draw(model, range(20), asked(model, part), seed=2)
+        good = [attempt.molecule for attempt in attempts if attempt.valid]
+        assert len(good) >= 18
+        for molecule in good:
+            (match,) = molecule.GetSubstructMatches(Chem.MolFromSmiles(ring))
+            assert sum(len(molecule.GetAtomWithIdx(i).GetNeighbors()) > 2 for i in match) == 1
 
 
 def test_goal_moves_what_is_written(model):
-    goal = Goal("nitrogens", lambda m: sum(a.GetSymbol() == "N" for a in m.GetAtoms()) / m.GetNumAtoms())
+    goal = Goal("selenium", lambda m: sum(a.GetSymbol() == "Se" for a in m.GetAtoms()) / m.GetNumAtoms())
     plain = [goal.value(a.molecule) for a in draw(model, range(12)) if a.valid]
     wish = asked(model, objective=Objective([goal]), candidates=4)
     aimed = [goal.value(a.molecule) for a in draw(model, range(12), wish) if a.valid]
@@ -109,10 +144,8 @@ def test_steps_are_made_or_refused_but_never_ignored(model):
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(model):
-    with pytest.raises(InputError, match="F is none"):
-        asked(model, "CF")
-    with pytest.raises(InputError, match="# is none of the model's tokens"):
-        check(model, asked(model, "C#N"))
+    with pytest.raises(InputError, match="I is none"):
+        asked(model, "CI")
     for wish in (asked(model, "C" * 40), asked(model, "CC", atoms=(1, 2)), Wish(atoms=(90, 99))):
         with pytest.raises(UsageError):
             check(model, wish)
