@@ -119,7 +119,7 @@ def test_bad_configurations_and_other_models_are_refused(tmp_path: Path):
 
 
 def test_shipped_configuration_is_sound_and_its_model_small(repository: Path):
-    values = read_configuration(repository / "workflows" / "molecules" / "training" / "druglike-strings.yaml")
+    values = read_configuration(repository / "workflows" / "molecules" / "training" / "druglike.yaml")
     assert values.pop("domain") == "molecule" and values.pop("representation") == "strings"
     c = StringConfiguration.parse(values)
     pieces = c.words + c.merges

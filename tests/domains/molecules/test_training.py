@@ -174,7 +174,7 @@ def test_another_model_is_refused(tmp_path: Path):
         load_generator(tmp_path / "other")
 
 
-@pytest.mark.parametrize("name", ["qm9", "qm9-masked", "druglike"])
+@pytest.mark.parametrize("name", ["qm9", "qm9-masked", "druglike-graph"])
 def test_shipped_configurations_are_sound_and_their_models_small(repository: Path, name: str):
     from ornstein.domains.molecules.generation import build, paths_from
 
