@@ -3,7 +3,7 @@
 import dataclasses
 import types
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ornstein.core.errors import UsageError
 
@@ -14,7 +14,7 @@ def from_mapping(cls: type[T], values: Any, where: str = "configuration", hint: 
     """A dataclass from a mapping of its fields; nested dataclasses, tuples and dictionaries are followed.
 
     Args:
-        cls: a dataclass whose fields are bool, int, float, str, dataclasses, `tuple[X, ...]`, `dict[str, X]`, or one of
+        cls: a dataclass whose fields are bool, int, float, str, dataclasses, `Literal[...]`, `tuple[X, ...]`, `dict[str, X]`, or one of
             these or None.
         values: what the file holds there.
         where: the name of that place, for messages.
@@ -89,6 +89,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         assert isinstance(kind, type)
         return _checked(kind, value, where)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UsageError(f"{where}: {value!r} is none of {', '.join(map(str, get_args(kind)))}")
+        return value
     if get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(_value(get_args(kind)[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if get_origin(kind) is dict and isinstance(value, Mapping):

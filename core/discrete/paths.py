@@ -1,4 +1,4 @@
-"""Categorical paths q(x_t | x0) = alpha(t) [x_t = x0] + (1 - alpha(t)) pi(x_t): masked, uniform and marginal."""
+"""Categorical paths q(x_t | x0) = alpha(t) [x_t = x0] + (1 - alpha(t)) pi(x_t): masked, absorbing, uniform and marginal."""
 
 import math
 from abc import ABC, abstractmethod
@@ -68,6 +68,7 @@ class CategoricalPath(ABC):
     From r up to t, with a = alpha_t / alpha_r, q(x_t | x_r) = a [x_t = x_r] + (1 - a) pi(x_t). Noise and data:
 
     - `Masked`: pi is a state of its own, which no data hold: absorbing diffusion.
+    - `Absorbing`: pi is the first class of the data, such as no edge: noise takes away, and its reverse only adds.
     - `Uniform`: pi is uniform over the classes.
     - `Marginal`: pi holds the classes' frequencies in the data, so that noise is as near to the data as noise of
       independent positions can be.
@@ -231,6 +232,21 @@ class Masked(CategoricalPath):
         """-alpha' / (1 - alpha) where the mask is and 0 elsewhere: the cross-entropy is then the likelihood's bound."""
         weight = self.slope(t) / (1 - self.alpha(t))
         return torch.where(x_t == self.classes, _column(weight, x_t), 0.0)
+
+
+@dataclass(frozen=True)
+class Absorbing(CategoricalPath):
+    """Noise is the first class: edges go, one after the other, until the graph is empty.
+
+    What a graph without some of its edges still has (no cycle, no crossing) every state of the way back can be held to; see
+    `sample`'s `project`.
+
+    Source: Madeira et al. (2024), Generative modelling of structurally constrained graphs, arXiv:2406.17341, section 3.2.
+    """
+
+    @property
+    def stationary(self) -> tuple[float, ...]:
+        return (1.0, *[0.0] * (self.classes - 1))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ __all__ = [
     "GridSampler",
     "MaskedSampler",
     "Progress",
+    "Project",
     "Sampler",
     "TauLeaping",
     "held",
@@ -27,6 +28,11 @@ __all__ = [
     "sample",
     "start",
 ]
+
+
+Project = Callable[[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]
+PROJECTION = 4096
+"""The stream of a projection's numbers, apart from those of the samplers."""
 
 
 @torch.no_grad()
@@ -42,6 +48,7 @@ def sample(
     temperature: float = 1.0,
     progress: Progress | None = None,
     callback: Callable[[Progress, dict[str, Tensor]], None] | None = None,
+    project: Project | None = None,
     **conditions: Tensor,
 ) -> dict[str, Tensor]:
     """Takes noise to a sample of a joint discrete state.
@@ -59,6 +66,8 @@ def sample(
         temperature: of p(x0 | x_t), above 0; 1 is the model's own law.
         progress: a saved one, to go on from.
         callback: called after every step with the progress and the law of the data that it was made from.
+        project: holds every state to a constraint: project(before, after, chance) gives the state that takes the place of
+            `after`, with a number in (0, 1) at each position, by name, for what it leaves to chance.
         conditions: passed to the denoiser by keyword.
 
     Returns:
@@ -78,8 +87,14 @@ def sample(
     while not sampler.done(progress, steps):
         logits = denoiser(progress.x, progress.t, masks, **conditions)
         p0 = laws(paths, logits, progress.x, known, temperature)
+        before = progress.x
         progress = sampler.step(paths, progress, p0, masks, steps, uniform)
-        progress = progress._replace(x=held(progress.x, known))
+        after = held(progress.x, known)
+        if project is not None:
+            streams = enumerate(paths, PROJECTION)
+            chance = {name: uniform(progress.step, after[name].shape, n, after[name].device) for n, name in streams}
+            after = project(before, after, chance)
+        progress = progress._replace(x=after)
         if callback is not None:
             callback(progress, p0)
     return progress.x

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,25 +12,33 @@ from torch import Tensor
 from ornstein.core.checkpoints import load_model
 from ornstein.core.discrete.denoisers import NetworkCategorical, States
 from ornstein.core.discrete.draws import draw_sizes
-from ornstein.core.discrete.paths import CategoricalPath, Linear, Marginal
+from ornstein.core.discrete.paths import Absorbing, CategoricalPath, Marginal
 from ornstein.core.discrete.samplers import Ancestral, Sampler, sample
 from ornstein.core.errors import ModelError
 from ornstein.core.networks.graph_states import GraphStateNetwork
 from ornstein.core.pairs import node_mask, pair_mask, unpack
 from ornstein.core.precision import autocast
+from ornstein.domains.graphs.constraints import Constraint, projection
 
 
 class GraphDenoiser(NetworkCategorical):
-    """p(x0 | x_t) of edges, by one network for several sets of graphs: each has its own noise, as dense as its graphs.
+    """p(x0 | x_t) of edges, by one network for several sets of graphs: each has its own noise.
+
+    It is as dense as the set's graphs, or, where these are held to a constraint, no edge at all.
 
     Args:
         network: a `GraphStateNetwork` whose conditions are the sets, one channel each.
         densities: the share of pairs with an edge, of each set, in (0, 1).
+        constraints: what the graphs of each set are held to.
     """
 
-    def __init__(self, network: GraphStateNetwork, densities: Sequence[float]) -> None:
+    def __init__(
+        self, network: GraphStateNetwork, densities: Sequence[float], constraints: Sequence[Constraint]
+    ) -> None:
+        self.frequencies = [(1 - density, density) for density in densities]
         self.sets: list[dict[str, CategoricalPath]] = [
-            {"edges": Marginal(probabilities=(1 - density, density), schedule=Linear())} for density in densities
+            {"edges": Marginal(probabilities=law) if constraint == "none" else Absorbing(2)}
+            for law, constraint in zip(self.frequencies, constraints, strict=True)
         ]
         super().__init__(network, self.sets[0])
         self.chosen = 0
@@ -48,7 +56,7 @@ class GraphDenoiser(NetworkCategorical):
         which[:, chosen] = 1
         out = self.network(x, t, masks, which)["edges"]
         path = self.sets[chosen]["edges"]
-        prior = torch.tensor(path.stationary, device=out.device).log()
+        prior = torch.tensor(self.frequencies[chosen], device=out.device).log()
         return {"edges": out.float() + path.evidence(x["edges"], t).float() + prior}
 
 
@@ -60,6 +68,7 @@ class GraphModel:
         denoiser: of all sets.
         names: of the sets.
         sizes: for each set the share of graphs of each number of nodes, from 0 to the largest, float64.
+        constraints: of each set.
         sampler, steps: those that serve it best.
         card: what else is known of it.
     """
@@ -67,6 +76,7 @@ class GraphModel:
     denoiser: GraphDenoiser
     names: tuple[str, ...]
     sizes: tuple[Tensor, ...]
+    constraints: tuple[Constraint, ...]
     sampler: Sampler
     steps: int
     card: dict[str, Any]
@@ -76,10 +86,12 @@ class GraphModel:
         return len(self.sizes[self.names.index(name)]) - 1
 
 
-def build(architecture: dict[str, Any], densities: Sequence[float]) -> GraphDenoiser:
+def build(
+    architecture: dict[str, Any], densities: Sequence[float], constraints: Sequence[Constraint] | None = None
+) -> GraphDenoiser:
     """A denoiser with fresh weights, whose edges are independent."""
     network = GraphStateNetwork(0, 0, 2, 2, conditions=len(densities), **architecture)
-    return GraphDenoiser(network, densities)
+    return GraphDenoiser(network, densities, constraints or ["none"] * len(densities))
 
 
 def load_generator(folder: Path | str, device: str | torch.device = "cpu") -> GraphModel:
@@ -90,16 +102,18 @@ def load_generator(folder: Path | str, device: str | torch.device = "cpu") -> Gr
     """
     tensors, card = load_model(folder)
     try:
-        denoiser = build(card["architecture"], card["densities"])
+        constraints = tuple(card.get("constraints", ["none"] * len(card["sets"])))
+        denoiser = build(card["architecture"], card["densities"], constraints)
         denoiser.network.load_state_dict(tensors)
         sizes = tuple(torch.tensor(law, dtype=torch.float64) for law in card["sizes"])
         names, sampler, steps = tuple(card["sets"]), Ancestral(**card["sampler"]), int(card["steps"])
         assert len(names) == len(sizes) == len(denoiser.sets), "sets, sizes and densities differ in number"
+        assert set(constraints) <= set(get_args(Constraint)), f"unknown constraints {constraints}"
     except (LookupError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelError(
             f"{folder}: not a graph model", "Name a model of `ornstein models list` whose domain is graph."
         ) from error
-    return GraphModel(denoiser.to(device).eval(), names, sizes, sampler, steps, card)
+    return GraphModel(denoiser.to(device).eval(), names, sizes, constraints, sampler, steps, card)
 
 
 @torch.no_grad()
@@ -140,5 +154,6 @@ def generate(
             steps=steps or model.steps,
             seed=seed,
             items=[int(item) for item in items],
+            project=projection(model.constraints[chosen]),
         )
     return torch.zeros(len(items), n, dtype=torch.int64), unpack(x["edges"], n).cpu(), mask.cpu()

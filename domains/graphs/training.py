@@ -20,6 +20,7 @@ from ornstein.core.training.loop import TrainingSettings, explained, load_averag
 from ornstein.core.training.objectives import stratified
 from ornstein.datasets.graph_table import GraphTable, state
 from ornstein.datasets.graphs import read_graphs
+from ornstein.domains.graphs.constraints import Constraint
 from ornstein.domains.graphs.generation import GraphDenoiser, build
 
 
@@ -31,11 +32,13 @@ class GraphSet:
         name: of the set: what a user chooses.
         path: a file of graphs, .json or .npz.
         weight: how often it is drawn, relative to the others, above 0.
+        constraint: what its graphs are held to: none, acyclic or planar.
     """
 
     name: str
     path: str
     weight: float = 1.0
+    constraint: Constraint = "none"
 
     def __post_init__(self) -> None:
         if self.weight <= 0:
@@ -172,7 +175,7 @@ def train_generator(
     tables = read_tables(c.data)
     densities = [table.edge_frequencies(2)[1] for table in tables]
     torch.manual_seed(key(c.training.seed))
-    denoiser = build(c.architecture, densities)
+    denoiser = build(c.architecture, densities, [one.constraint for one in c.data])
     log(f"{sum(map(len, tables))} graphs, {sum(p.numel() for p in denoiser.parameters()):,} weights")
     batches = GraphBatches(tables, [one.weight for one in c.data], c.batch, c.entries)
     with explained():
@@ -201,7 +204,7 @@ def save_unfinished(configuration: GraphConfiguration) -> Path:
     c = configuration
     tables = read_tables(c.data)
     densities = [table.edge_frequencies(2)[1] for table in tables]
-    denoiser = build(c.architecture, densities)
+    denoiser = build(c.architecture, densities, [one.constraint for one in c.data])
     load_average(denoiser, Path(c.output) / "training")
     _save(c, denoiser, densities, tables)
     return Path(c.output)
@@ -214,6 +217,7 @@ def _save(c: GraphConfiguration, denoiser: GraphDenoiser, densities: list[float]
         "architecture": c.architecture,
         "sets": [one.name for one in c.data],
         "densities": densities,
+        "constraints": [one.constraint for one in c.data],
         "sizes": [table.size_law() for table in tables],
         "sampler": c.sampler,
         "steps": c.steps,

@@ -1,6 +1,7 @@
 """A configuration is a typed value or a UsageError that names its field."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 
@@ -13,6 +14,7 @@ from ornstein.core.training.loop import TrainingSettings
 class Part:
     name: str
     weight: float = 1.0
+    kind: Literal["flat", "round"] = "flat"
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ def test_nested_values_are_followed():
     whole = from_mapping(
         Whole,
         {
-            "parts": [{"name": "a"}, {"name": "b", "weight": 2}],
+            "parts": [{"name": "a"}, {"name": "b", "weight": 2, "kind": "round"}],
             "limit": 3,
             "notes": {"x": "y"},
             "training": {"steps": 5},
         },
     )
-    assert whole.parts == (Part("a"), Part("b", 2.0)) and isinstance(whole.parts[1].weight, float)
+    assert whole.parts == (Part("a"), Part("b", 2.0, "round")) and isinstance(whole.parts[1].weight, float)
     assert whole.limit == 3.0 and whole.notes == {"x": "y"} and whole.training == TrainingSettings(steps=5)
     assert from_mapping(Whole, {"parts": [], "limit": None}).limit is None
 
@@ -56,6 +58,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ({"parts": "text"}, "configuration.parts: 'text' is not a list"),
         ({"parts": [{"name": "a"}, {"weight": 1}]}, r"configuration.parts\[1\]: the field 'name' is missing"),
         ({"parts": [{"name": 5}]}, r"configuration.parts\[0\].name: 5 is not text"),
+        ({"parts": [{"name": "a", "kind": "oval"}]}, r"configuration.parts\[0\].kind: 'oval' is none of flat, round"),
         ({"parts": [], "count": 1.5}, "configuration.count: 1.5 is not a whole number"),
         ({"parts": [], "count": True}, "configuration.count: True is not a whole number"),
         ({"parts": [], "flag": "yes"}, "configuration.flag: 'yes' is not"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ornstein.core.discrete.denoisers import CategoricalDenoiser
-from ornstein.core.discrete.paths import CategoricalPath, Marginal, Masked, Schedule, Uniform
+from ornstein.core.discrete.paths import Absorbing, CategoricalPath, Marginal, Masked, Schedule, Uniform
 from ornstein.core.discrete.samplers import GridSampler, laws
 
 SHAPE = {"a": (2, 3), "b": (1, 2)}
@@ -27,7 +27,7 @@ def paths(kind: type[CategoricalPath], schedule: Schedule) -> dict[str, Categori
             "a": Marginal(probabilities=(0.5, 0.3, 0.2), schedule=schedule),
             "b": Marginal(probabilities=(0.6, 0.4), schedule=schedule),
         }
-    assert kind in (Masked, Uniform)
+    assert kind in (Absorbing, Masked, Uniform)
     return {name: kind(classes, schedule) for name, (_, classes) in SHAPE.items()}
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ornstein.core.discrete.denoisers import NetworkCategorical
 from ornstein.core.discrete.objectives import bound_rate, cross_entropy_loss, likelihood_bound, noised
-from ornstein.core.discrete.paths import CosineSquared, Linear, Marginal, Masked, Uniform
+from ornstein.core.discrete.paths import Absorbing, CosineSquared, Linear, Marginal, Masked, Uniform
 
 P = toy.table()
-KINDS = [Masked, Uniform, Marginal]
+KINDS = [Masked, Absorbing, Uniform, Marginal]
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 schedules = pytest.mark.parametrize("schedule", [Linear(), CosineSquared()], ids=lambda s: type(s).__name__)
 

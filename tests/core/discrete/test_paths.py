@@ -5,13 +5,22 @@ import torch
 from torch import Tensor
 
 from ornstein.core.discrete.draws import one_hot, race
-from ornstein.core.discrete.paths import CategoricalPath, CosineSquared, Linear, Marginal, Masked, Schedule, Uniform
+from ornstein.core.discrete.paths import (
+    Absorbing,
+    CategoricalPath,
+    CosineSquared,
+    Linear,
+    Marginal,
+    Masked,
+    Schedule,
+    Uniform,
+)
 
 SCHEDULES = [Linear(), CosineSquared()]
 PATHS: list[CategoricalPath] = [
     kind
     for s in SCHEDULES
-    for kind in (Masked(3, s), Uniform(3, s), Marginal(probabilities=(0.6, 0.3, 0.1), schedule=s))
+    for kind in (Masked(3, s), Absorbing(3, s), Uniform(3, s), Marginal(probabilities=(0.6, 0.3, 0.1), schedule=s))
 ]
 paths = pytest.mark.parametrize("path", PATHS, ids=lambda p: f"{type(p).__name__}-{type(p.schedule).__name__}")
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -81,9 +90,9 @@ def test_kernels_keep_the_marginals_of_the_path(path: CategoricalPath, kernel: s
         law = path.renewed(x_t, p0, R) if kernel == "renewed" else getattr(path, kernel)(x_t, p0, T, R)
         torch.testing.assert_close(law.sum(-1), torch.ones_like(law.sum(-1)))
         torch.testing.assert_close(matrix(path, T)[x0] @ law[0], matrix(path, R)[x0])
-        torch.testing.assert_close(
-            path.posterior(x_t, p0, 1.0, 0.0)[0, -1, : path.classes], p0[0, 0]
-        )  # one step from noise to data
+        noise = path.stationary.index(max(path.stationary))
+        one_step = path.posterior(x_t, p0, 1.0, 0.0)[0, noise, : path.classes]
+        torch.testing.assert_close(one_step, p0[0, 0])
 
 
 @paths
@@ -104,14 +113,13 @@ def test_evidence_is_the_log_likelihood_of_each_class_but_for_a_constant(path: C
 
 
 @paths
-def test_data_that_a_mask_leaves_is_kept_whatever_the_network_says(path: CategoricalPath):
-    if not isinstance(path, Masked):
-        assert bool(path.unknown(every_state(path)).all())
-        return
-    wrong = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(1, 4, 3)
+def test_data_that_noise_leaves_is_kept_whatever_the_network_says(path: CategoricalPath):
+    kept = [state for state, share in enumerate(path.stationary) if share == 0]  # noise never turns into these
+    assert path.unknown(every_state(path)).tolist() == [[state not in kept for state in range(path.states)]]
+    assert bool(kept) == isinstance(path, Masked | Absorbing)
+    wrong = torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64).expand(1, path.states, 3)
     for law in (path.posterior(every_state(path), wrong, T, R), path.flow(every_state(path), wrong, T, R)):
-        torch.testing.assert_close(law[0, :3], torch.eye(4, dtype=torch.float64)[:3])
-    assert path.unknown(every_state(path)).tolist() == [[False, False, False, True]]
+        torch.testing.assert_close(law[0, kept], torch.eye(path.states, dtype=torch.float64)[kept])
 
 
 def test_flow_on_a_masked_path_is_the_posterior():

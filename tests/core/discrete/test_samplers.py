@@ -9,7 +9,7 @@ import torch
 from discrete_toy import Exact
 from torch import Tensor
 
-from ornstein.core.discrete.paths import CosineSquared, Linear, Marginal, Masked, Schedule, Uniform
+from ornstein.core.discrete.paths import Absorbing, CosineSquared, Linear, Marginal, Masked, Schedule, Uniform
 from ornstein.core.discrete.samplers import (
     Ancestral,
     ConfidentUnmasking,
@@ -19,7 +19,7 @@ from ornstein.core.discrete.samplers import (
     sample,
 )
 
-KINDS = [Masked, Uniform, Marginal]
+KINDS = [Masked, Absorbing, Uniform, Marginal]
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 P = toy.table()
 
