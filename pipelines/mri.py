@@ -84,6 +84,10 @@ def simulate(
     return Simulation(as_volume(volume), options, progress)
 
 
+STACK = 8
+"""The most slices that are worked on together."""
+
+
 @verb(inputs=KSPACES, outputs=IMAGES, medical=True)
 def reconstruct(
     kspace: "str | Path | KSpace | Any",
@@ -95,7 +99,7 @@ def reconstruct(
         tuple[int | None, int | None] | None, Option(parse=slice_range, metavar="A:B", none="all")
     ] = None,
     coil_compression: Annotated[int, Option(low=1, high=1024)] = 12,
-    coupling: Literal["tv", "none"] = "none",
+    coupling: Literal["auto", "tv", "none"] = "auto",
     samples: Samples = 4,
     keep_samples: KeepSamples = False,
     steps: Steps = 40,
@@ -118,7 +122,7 @@ def reconstruct(
         part: what to write of the complex image
         slices: only the slices from A to before B, counted from 0
         coil_compression: at most this many virtual coils
-        coupling: between neighbouring slices, of diffusion: tv by their total variation; none reconstructs each alone
+        coupling: between neighbouring slices: tv by their total variation; none reconstructs each alone; auto is tv with diffusion
         solver: ancestral noises each estimate afresh
         reference: a fully sampled image to compare with in measures and report; it never enters the reconstruction
 
@@ -133,10 +137,11 @@ def reconstruct(
 
     if model is not None and method != "diffusion":
         raise UsageError(f"--model and --method {method} contradict each other", "only --method diffusion uses a model")
-    if coupling != "none" and method != "diffusion":
+    if coupling == "tv" and method != "diffusion":
         raise UsageError(
             f"--coupling {coupling} and --method {method} contradict each other", "only --method diffusion couples"
         )
+    coupled = coupling != "none" and method == "diffusion"
     place = runtime.choose_device(device)
     runtime.check_precision(precision, place)
     drawn = samples if method == "diffusion" else 1
@@ -147,14 +152,15 @@ def reconstruct(
         "seed": seed,
         "device": place,
         "precision": precision,
-        "coupling": coupling,
+        "coupling": "tv" if coupled else "none",
     }
     chosen = models.find_model(model, "mri") if method == "diffusion" else None
     target = None if reference is None else as_volume(reference)
     with open_scan(kspace) as scan:
         first, last = _bounds(slices, scan.slices)
+        settings["spacing"] = float(np.linalg.norm(scan.affine[:3, scan.axes[0]]))
         maps = None if sensitivities is None else read_sensitivities(sensitivities, scan)
-        at_once = _slices_at_once(scan, drawn, max_memory, place, coupling != "none")
+        at_once = _slices_at_once(scan, drawn, max_memory, place, coupled)
         made = Reconstruction.empty(scan, first, last, part, drawn, keep_samples, reference=target)
         made.model = None if chosen is None else chosen.identity
         holding = _objects(scan)
@@ -169,7 +175,7 @@ def reconstruct(
         if doubt:
             made.warnings.append(_refuse(scan, doubt, "--method sense or tv needs no model", force))
         done = 0
-        for some in _parts(numbers, at_once, coupling != "none"):
+        for some in _parts(numbers, at_once, coupled):
             kspaces = take_slices(scan, some, maps)
             made.fill(some, work(kspaces, some, _share(progress, done, len(some), len(numbers))))
             done += len(some)
@@ -310,20 +316,20 @@ def _slices_at_once(scan: "Scan", samples: int, max_memory: float | None, device
             "allow more with --max-memory, or take fewer --samples",
         )
     if device.type != "cpu":
-        return int(min(budget // (data + network), 8))
+        return int(min(budget // (data + network), STACK))
     # Of a stack the network sees a slice at a time; what stays of each is its data, and some states of each sample.
-    return int(min((budget - network) // (data + pixels * samples * 128), 8)) or 1 if coupled else 1
+    return int(min((budget - network) // (data + pixels * samples * 128), STACK)) or 1 if coupled else 1
 
 
 def _parts(numbers: "np.ndarray", at_once: int, coupled: bool) -> "list[np.ndarray]":
-    """The slices' numbers, at most so many at once; where they are coupled each part is a stack, and none much smaller than
-    others."""
+    """The slices' numbers, at most so many at once. Where they are coupled each part is a stack between fixed borders, so that
+    some slices of a scan come out as they do among all."""
     import numpy as np
 
     if not coupled:
         return [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
-    stacks = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
-    return [part for stack in stacks for part in np.array_split(stack, -(-len(stack) // at_once))]
+    borders = np.flatnonzero((np.diff(numbers) != 1) | (numbers[1:] % STACK == 0)) + 1
+    return [part for stack in np.split(numbers, borders) for part in np.array_split(stack, -(-len(stack) // at_once))]
 
 
 def _share(progress: Any, before: int, count: int, total: int) -> Any:

@@ -30,8 +30,9 @@ SECOND_SET = 0.003
 view. Measured: .007 for a slice that folds, at 4x (.019 in full); below 1e-4 for those that do not. How much of the picture
 it covers says less: slices of air have second sets too."""
 
-THROUGH_PLANE = 0.05
-"""Between neighbouring slices of heads of unit scale, the mean absolute difference of the complex images."""
+THROUGH_PLANE = 0.2
+"""How far neighbouring slices of unit scale may differ at a distance of 1 mm, see `CoupledPosterior`: chosen on a validation
+head at 4x (benchmarks/mri_coupling.py); .1 does as well, .05 costs PSNR."""
 
 QUICK = 10  # iterations of CG-SENSE, for an image to judge a scan by
 UNREGULARISED = 1e-4  # Tikhonov weight of a least-squares fit; the maps have unit norm
@@ -134,6 +135,7 @@ def reconstruct_slices(
     device: torch.device | str = "cpu",
     precision: str = "bf16",
     coupling: Literal["tv", "none"] = "none",
+    spacing: float = 1.0,
     progress: Callable[[float, float], None] | None = None,
 ) -> SliceImages:
     """Images of some slices of a scan.
@@ -146,6 +148,7 @@ def reconstruct_slices(
         items: the slices' numbers in the scan, which key the noise.
         samples, steps, seed, precision: of diffusion, see `DiffusionSettings`.
         coupling: of diffusion, tv for slices that follow each other: they are coupled by total variation along z.
+        spacing: of the slices in mm: the further apart, the weaker their coupling.
         device: where to work.
         progress: called with (done, total).
     """
@@ -165,7 +168,7 @@ def reconstruct_slices(
         case _:
             assert model is not None, "diffusion needs a model"
             prior, error = _prior(model, str(device))
-            difference = THROUGH_PLANE if coupling == "tv" else math.inf
+            difference = THROUGH_PLANE * spacing if coupling == "tv" else math.inf
             settings = DiffusionSettings(
                 steps=steps, samples=samples, seed=seed, precision=precision, misfit=seen.misfit, difference=difference
             )
