@@ -1,10 +1,12 @@
 """Molecules: quality against time of the shipped models, of a recurrent network over SMILES and of published samples.
 
+    python benchmarks/molecules.py split RECIPE.yaml TRAIN TEST [--count 10000]
     python benchmarks/molecules.py train-lstm TRAIN FOLDER --seconds 2100 [--parameters 1100000] [--device cuda]
-    python benchmarks/molecules.py quality TRAIN TEST [--model M] [--lstm FOLDER] [--peer NAME=FILE] [--steps 5,10,25,50,100]
+    python benchmarks/molecules.py quality TRAIN TEST [--model M] [--lstm FOLDER] [--peer NAME=FILE] [--steps 5,10,25,50,100,default]
     python benchmarks/molecules.py objectives TRAIN [--model M] [--calls 10000] [--seeds 5]
 
-TRAIN and TEST are files of SMILES (.smi, .csv, .parquet, also .gz). Every attempt is in the denominator; FCD is that of all
+TRAIN and TEST are files of SMILES (.smi, .csv, .parquet, also .gz). `split` writes them of a recipe whose `limit` leaves molecules out: TRAIN
+is what the model learnt from, TEST some of the others. Every attempt is in the denominator; FCD is that of all
 valid molecules of a draw against the whole test set, with the floor that as many training molecules have. Seconds are those
 of one CPU thread unless --threads or --device says otherwise, sampling and nothing else. `--attempts 10000 --draws 5` is what
 the README reports; the training of the recurrent network goes on where it stopped.
@@ -23,7 +25,7 @@ from machine import Clock, facts
 from molecules_lstm import load, train
 from molecules_objectives import compare
 
-from ornstein.datasets.molecule_files import read_molecules, read_smiles
+from ornstein.datasets.molecule_files import read_molecules, read_smiles, write_smi
 from ornstein.datasets.molecules import canonical, parse
 from ornstein.domains.molecules.attempts import Attempt, counts, judge, judge_text
 from ornstein.domains.molecules.design import draw
@@ -40,6 +42,7 @@ from ornstein.domains.molecules.wishes import Wish
 from ornstein.pipelines.answers import table
 from ornstein.pipelines.models import find_model
 from ornstein.pipelines.molecule import _load
+from ornstein.pipelines.train import read_configuration
 
 Row = dict[str, Any]
 
@@ -102,14 +105,14 @@ def quality(arguments: argparse.Namespace) -> Iterator[Row]:
         for number in range(arguments.draws):
             clock = Clock()
             texts = network.sample(n, seed=number)
-            seconds = clock.read()[0] / n * 1000
+            seconds = clock.read()[arguments.device == "cpu"] / n * 1000
             yield {"method": "SMILES LSTM", "steps": None, "draw": number, "seconds_per_1000": seconds,
                    **reference.score([judge_text(text) for text in texts])}  # fmt: skip
     if arguments.model == "none":
         return
     chosen = find_model(arguments.model, "molecule")
     model = _load(chosen.folder, torch.device(arguments.device))
-    for steps in [int(word) for word in arguments.steps.split(",")]:
+    for steps in [None if word == "default" else int(word) for word in arguments.steps.split(",")]:
         for number in range(arguments.draws):
             clock = Clock()
             attempts: list[Attempt] = []
@@ -124,9 +127,22 @@ def quality(arguments: argparse.Namespace) -> Iterator[Row]:
                     device=arguments.device,
                     precision=arguments.precision,
                 )
-            seconds = clock.read()[0] / n * 1000
-            yield {"method": f"ornstein {chosen.name}", "steps": steps, "draw": number, "seconds_per_1000": seconds,
+            seconds = clock.read()[arguments.device == "cpu"] / n * 1000
+            yield {"method": f"ornstein {chosen.name}", "steps": steps or "default", "draw": number, "seconds_per_1000": seconds,
                    **reference.score(attempts)}  # fmt: skip
+
+
+def split(recipe: str, train: str, test: str, count: int) -> None:
+    """Writes what a recipe learns from, and some of what it leaves out, in random order."""
+    settings = read_configuration(recipe)
+    source = settings.get("data", settings)
+    texts = [text for _, text in read_smiles(source["path"], source.get("column"))]
+    limit = source.get("limit", 0)
+    if not limit or limit + count > len(texts):
+        raise SystemExit(f"{recipe}: of {len(texts)} molecules {limit or 'all'} are learnt from; {count} are not left")
+    order = np.random.default_rng(0).permutation(len(texts))  # as the recipe draws them
+    write_smi(train, [texts[i] for i in order[:limit]])
+    write_smi(test, [texts[i] for i in order[limit : limit + count]])
 
 
 def summary(rows: Sequence[Row], keys: Sequence[str]) -> str:
@@ -155,6 +171,11 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--json", type=Path)
     commands = parser.add_subparsers(dest="command", required=True)
+    zero = commands.add_parser("split")
+    zero.add_argument("recipe")
+    zero.add_argument("train")
+    zero.add_argument("test")
+    zero.add_argument("--count", type=int, default=10_000)
     one = commands.add_parser("train-lstm")
     one.add_argument("train")
     one.add_argument("folder", type=Path)
@@ -179,6 +200,9 @@ def main() -> None:
     three.add_argument("--steps", type=int, default=50)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.command == "split":
+        split(arguments.recipe, arguments.train, arguments.test, arguments.count)
+        return
     if arguments.command == "train-lstm":
         smiles = [text for _, text in read_smiles(arguments.train) if text]
         train(smiles, arguments.folder, arguments.seconds, arguments.parameters, device=arguments.device, log=_log)
