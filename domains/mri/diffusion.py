@@ -81,6 +81,8 @@ class DiffusionSettings:
         rho: how the levels lie between them, see `Karras`.
         inflation: factor on the prior's error where it meets the data, at least 1: that error is gathered where tissue
             is, and more there than its mean.
+        spread: factor on the samples' deviations from their mean, above 0: chains of fresh noise come out too much alike
+            (benchmarks/mri_coverage.py).
         misfit: of the prior on the scan, at least 1, another such factor; see the function of that name.
         iterations: of conjugate gradients at each level, where the operator has no direct solution.
         difference: between neighbouring slices, the mean of its absolute value in units of the image's scale, by which they
@@ -96,6 +98,7 @@ class DiffusionSettings:
     sigma_last: float = 0.005
     rho: float = 10.0
     inflation: float = 1.6
+    spread: float = 2.0
     misfit: float = 1.9
     iterations: int = 8
     difference: float = math.inf
@@ -187,7 +190,9 @@ def posterior_samples(
     x = posterior(x, end)
     if s.steps > 1:
         x = each(x, torch.zeros((), dtype=torch.float64))
-    return PosteriorSamples(channels.forward(x), each.seconds, each.evaluations)
+    images = channels.forward(x)
+    mean = images.mean(1, keepdim=True)
+    return PosteriorSamples(mean + s.spread * (images - mean), each.seconds, each.evaluations)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Stacks of slices coupled along z: less error from slice to slice, and nothing changed where it is off."""
+"""Posterior samples of stacks: coupling lessens the error from slice to slice, and the spread of samples is a factor."""
 
 import math
 from dataclasses import replace
@@ -52,3 +52,14 @@ def test_slices_that_do_not_follow_each_other_are_no_stack(stack):
     with pytest.raises(AssertionError, match="no stack"):
         run(stack, 0.02, items=(1, 2, 3, 9))
     assert run(stack, math.inf, items=(1, 2, 3, 9)).isfinite().all()
+
+
+def test_spread_scales_the_deviations_and_leaves_the_mean(stack):
+    operator, y, images = stack
+    prior, error = white(images.shape[1:])
+    one, two = (
+        posterior_samples(operator, y, prior, error, 0.05, replace(SETTINGS, spread=spread), [0, 1, 2, 3]).images
+        for spread in (1.0, 2.0)
+    )
+    torch.testing.assert_close(one.mean(1), two.mean(1))
+    torch.testing.assert_close(2 * (one - one.mean(1, keepdim=True)), two - two.mean(1, keepdim=True))
