@@ -10,6 +10,9 @@ from ornstein.core.inverse.posterior import LinearPosterior
 from ornstein.core.operators import LinearOperator
 from ornstein.core.paths import expand
 
+FEW = 4
+"""Iterations of the smoothing where it is done once: at most levels the weight is small, and this is near the minimum."""
+
 
 class CoupledPosterior(LinearPosterior):
     """`LinearPosterior` of slices that know of each other: E[x0 | x_t, y] stands for the minimum of
@@ -60,9 +63,10 @@ class CoupledPosterior(LinearPosterior):
         x0 = self.prior(x_t, t, y, **conditions)
         r = self.error(float(torch.exp(-self.path.log_snr(t))))
         shift = torch.as_tensor((self.noise / r) ** 2, dtype=torch.float64)
-        v, dual = self._smooth(x0, r**2 / self.difference, None)
         if self.rounds == 1:
+            v, _ = self._smooth(x0, r**2 / self.difference, None, FEW)
             return self.operator.solve(self.back_projection + expand(shift, x0) * v, shift, self.iterations, start=v)
+        v, dual = self._smooth(x0, r**2 / self.difference, None)
         # The penalty of ADMM is 1 / r^2 as well: a slice is pulled to its x0_hat and to its neighbours' v alike.
         shift = 2 * shift
         gap, x = torch.zeros_like(x0), x0
@@ -74,10 +78,10 @@ class CoupledPosterior(LinearPosterior):
                 gap = gap + x - v
         return x
 
-    def _smooth(self, u: Tensor, weight: float, dual: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _smooth(self, u: Tensor, weight: float, dual: Tensor | None, iterations: int = 12) -> tuple[Tensor, Tensor]:
         volume = u.unflatten(0, (self.slices, -1))
         axes = tuple(axis + 1 if axis > 0 else axis for axis in self.joint)
-        smooth, dual = smooth_along(volume, weight, axes, dual=dual)
+        smooth, dual = smooth_along(volume, weight, axes, iterations, dual)
         return smooth.flatten(0, 1), dual
 
 

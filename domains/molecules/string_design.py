@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
@@ -18,7 +19,7 @@ from ornstein.core.pairs import node_mask
 from ornstein.core.precision import autocast
 from ornstein.datasets.molecules import Vocabulary
 from ornstein.domains.molecules.attempts import Attempt, judge_words, refuse
-from ornstein.domains.molecules.fragments import PLACE, STAR, fragments
+from ornstein.domains.molecules.fragments import OPEN, PLACE, STAR, fragments
 from ornstein.domains.molecules.parts import UNKNOWN
 from ornstein.domains.molecules.pieces import Pieces
 from ornstein.domains.molecules.strings import StringModel
@@ -53,7 +54,8 @@ class Template:
         return self.words.count(STAR)
 
     def held(self, pieces: Pieces, lengths: Sequence[int]) -> tuple[list[int], dict[int, str]]:
-        """Its pieces, -1 at its openings, of so many pieces each; and words that the model does not know, by place."""
+        """Its pieces, -1 at its openings, of so many pieces each; and words that the model does not know, by place, where
+        pieces like them stand."""
         row: list[int] = []
         foreign: dict[int, str] = {}
         waiting = iter(lengths)
@@ -63,11 +65,21 @@ class Template:
                 row += [UNKNOWN] * sum(next(waiting) for _ in words)
             elif open_:
                 foreign |= {len(row) + k: word for k, word in enumerate(words)}
-                row += [UNKNOWN] * len(words)
+                row += [likeness(word, pieces) for word in words]
             else:
                 (merged,) = pieces.merge([pieces.numbers(words)])
                 row += [int(piece) for piece in merged]
         return row, foreign
+
+
+@lru_cache(maxsize=4096)
+def likeness(word: str, pieces: Pieces) -> int:
+    """A piece that has as many openings as a word, to stand for it; `UNKNOWN` where there is none."""
+    return next((n for n, known in enumerate(pieces.words) if _kind(known) == _kind(word)), UNKNOWN)
+
+
+def _kind(word: str) -> tuple[bool, int]:
+    return word.startswith(PLACE), word.count(OPEN)
 
 
 def template(wish: Wish, seed: int) -> Template:

@@ -22,6 +22,7 @@ from ornstein.core.noise import key
 from ornstein.core.pairs import node_mask
 from ornstein.core.training.loop import TrainingSettings, explained, load_average, train, world
 from ornstein.core.training.objectives import stratified
+from ornstein.domains.molecules.grammar import Grammar, GrammaticalDenoiser
 from ornstein.domains.molecules.pieces import Pieces
 
 LONGEST = 64
@@ -193,7 +194,7 @@ class StringModel:
     """A model of strings, ready to be sampled.
 
     Args:
-        denoiser: of the tensor `tokens` (batch, length), under the condition `atoms` (batch,).
+        denoiser: of the tensor `tokens` (batch, length), under the condition `atoms` (batch,); it knows the grammar.
         pieces: the vocabulary.
         sizes: the share of molecules of each number of pieces and of heavy atoms, (pieces, atoms), float64.
         card: what else is known of it.
@@ -336,4 +337,4 @@ def load_strings(folder: Path | str, device: str | torch.device = "cpu") -> Stri
         assert sizes.ndim == 2 and len(card["frequencies"]) == len(pieces), "sizes, pieces and frequencies differ"
     except (LookupError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelError(f"{folder}: not a model of strings", "Its card's representation is strings.") from error
-    return StringModel(denoiser.to(device).eval(), pieces, sizes, card)
+    return StringModel(GrammaticalDenoiser(denoiser.to(device).eval(), Grammar(pieces)), pieces, sizes, card)
