@@ -49,7 +49,7 @@ def demonstrate(folder: Path, report: Report, device: str, seed: int, console: C
     )
     report.text(
         f"Molecules, {COUNT} attempts of each kind ({AIMED} with the goal); all attempts count. Beside them stands what the "
-        "model starts from: atoms and bonds (or letters of SMILES) that are drawn independently."
+        "model starts from: atoms and bonds (or fragments) that are drawn independently."
     )
     report.text(f"Outcome: {said}.").table(rows, head)
     for name, result in made.items():
