@@ -186,7 +186,7 @@ def test_interruption_has_its_exit_status_and_leaves_nothing(start, numbers, tmp
     assert "library prints" in process.stderr.readline()  # the work has begun
     time.sleep(0.2)
     process.send_signal(sent)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in err
     assert names(tmp_path) == ["a.num"] and not list(tmp_path.glob(".*"))
 
