@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from ornstein.core import grids
 from ornstein.core.paths import EDM, Cosine, RectifiedFlow, VarianceExploding, VariancePreserving
 
-# Just below 1 the levels of a flow are so high that their times are one float64: 1 itself stands for the highest level.
+# Just below 1 the levels of a flow are so high that their times are one float64, and just above 0 so low: 1 and 0 themselves
+# stand for the highest and the lowest level.
 STARTS = st.one_of(st.just(1.0), st.floats(0.6, 1 - 1e-9))
+ENDS = st.one_of(st.just(0.0), st.floats(1e-9, 0.4))
 PATHS = [VariancePreserving(), Cosine(), VarianceExploding(), EDM(), RectifiedFlow()]
 GRIDS = [grids.Uniform, grids.Quadratic, grids.Cosine, grids.LogSNR, grids.Karras]
 
 
 @pytest.mark.parametrize("kind", GRIDS)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
-@given(steps=st.integers(1, 60), start=STARTS, end=st.floats(0.0, 0.4))
+@given(steps=st.integers(1, 60), start=STARTS, end=ENDS)
 def test_times_descend_strictly_within_the_unit_interval(kind, path, steps, start, end):
     times = kind(start=start, end=end)(path, steps)
     assert times.shape == (steps + 1,) and times.dtype == torch.float64
