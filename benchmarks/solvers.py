@@ -35,7 +35,7 @@ from ornstein.core.solvers import BDIA, Exponential, Heun, Solver, sample
 RESULTS = Path(__file__).parent / "results" / "solvers.json"
 NOTE = "The machine did other work at the same time: overheads are the least of several runs."
 EXACT_BUDGETS, PRIOR_BUDGETS = (5, 10, 20, 50), (5, 8, 12, 20)
-SEEDS, SAMPLES, QUICK_SAMPLES, QUICK_SECONDS = 5, 4096, 1024, 30
+SEEDS, SAMPLES, QUICK_SAMPLES, QUICK_SECONDS = 5, 4096, 3072, 45
 PRIOR_SEEDS = 3
 QUICK = {
     "azula": ("zEAB3 K", "vAB3 U"),
